@@ -1,0 +1,222 @@
+"""What a network costs on a target, and the one interface that every estimator has.
+
+`Estimator.layer(layer, target)` prices one layer; `Estimator.estimate(network, target)` is final:
+it puts the network into the target's number format, prices each layer, and adds up. Layers run one
+after the other; totals are sums.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+from chipfit.hardware.target import Target
+from chipfit.workload.network import Layer, Network, Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Energy, time and main-memory traffic: the quantities that add up."""
+
+    latency_s: float = 0.0
+    energy_j: float = 0.0
+    dram_bits: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            latency_s=self.latency_s + other.latency_s,
+            energy_j=self.energy_j + other.energy_j,
+            dram_bits=self.dram_bits + other.dram_bits,
+        )
+
+    @property
+    def edp(self) -> float:
+        """Energy-delay product (J·s)."""
+        return self.energy_j * self.latency_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCost:
+    """What one layer takes, where it goes, and how that was found.
+
+    `utilization` is useful multiply-accumulates over what all processing elements could do in the
+    time. `energy_by_component_j` sums to `energy_j`; `latency_by_component_s` has the time each
+    part alone would need, of which the largest is `latency_s`. `mapping` is a printable loop nest.
+    `input_bits`, `weight_bits` and `accumulator_bits` are the widths that were priced.
+    """
+
+    name: str
+    operator: str
+    cost: Cost
+    macs: int
+    utilization: float
+    energy_by_component_j: Mapping[str, float] = field(default_factory=dict[str, float])
+    latency_by_component_s: Mapping[str, float] = field(default_factory=dict[str, float])
+    input_bits: int = 0
+    weight_bits: int = 0
+    accumulator_bits: int = 0
+    mapping: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of this layer in the document of `chipfit cost --json`."""
+        return {
+            "name": self.name,
+            "operator": self.operator,
+            "latency_s": self.cost.latency_s,
+            "energy_j": self.cost.energy_j,
+            "dram_bits": self.cost.dram_bits,
+            "macs": self.macs,
+            "utilization": self.utilization,
+            "weight_bits": self.weight_bits,
+            "input_bits": self.input_bits,
+            "accumulator_bits": self.accumulator_bits,
+            "energy_by_component_j": dict(self.energy_by_component_j),
+            "latency_by_component_s": dict(self.latency_by_component_s),
+            "mapping": self.mapping,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostReport:
+    """What a network takes on a target, layer by layer.
+
+    `weight_memory_bits` and `peak_activation_bits` are storage; `memory_bits` is their sum.
+    """
+
+    network: str
+    target: str
+    method: str
+    error: str
+    layers: tuple[LayerCost, ...]
+    parameters: int
+    weight_memory_bits: int
+    peak_activation_bits: int
+    processing_elements: int
+    clock_hz: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> Cost:
+        """Sum over the layers."""
+        return sum((layer.cost for layer in self.layers), start=Cost())
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def memory_bits(self) -> int:
+        """Weights and the largest set of activations alive at once (bits)."""
+        return self.weight_memory_bits + self.peak_activation_bits
+
+    @property
+    def utilization(self) -> float:
+        """Useful multiply-accumulates over what the array could do in the total time."""
+        capacity = self.total.latency_s * self.clock_hz * self.processing_elements
+        return self.macs / capacity if capacity else 0.0
+
+    @property
+    def energy_by_component_j(self) -> dict[str, float]:
+        """Energy of each component, summed over the layers (J)."""
+        total: dict[str, float] = {}
+        for layer in self.layers:
+            for name, energy_j in layer.energy_by_component_j.items():
+                total[name] = total.get(name, 0.0) + energy_j
+        return total
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `chipfit cost --json`."""
+        total = self.total
+        power_w = total.energy_j / total.latency_s if total.latency_s else 0.0
+        return {
+            "network": self.network,
+            "target": self.target,
+            "method": self.method,
+            "error": self.error,
+            "totals": {
+                "latency_s": total.latency_s,
+                "energy_j": total.energy_j,
+                "power_w": power_w,
+                "dram_bits": total.dram_bits,
+                "macs": self.macs,
+                "parameters": self.parameters,
+                "utilization": self.utilization,
+                "memory_bits": self.memory_bits,
+                "weight_memory_bits": self.weight_memory_bits,
+                "peak_activation_bits": self.peak_activation_bits,
+                "energy_by_component_j": self.energy_by_component_j,
+            },
+            "layers": [layer.to_json() for layer in self.layers],
+            "warnings": list(self.warnings),
+        }
+
+
+class AbstractEstimator(ABC):
+    """Prices layers on targets. Implementations are frozen dataclasses; their fields are their
+    options, and `method` and `error` are what a reader must know to trust the number.
+    """
+
+    @property
+    @abstractmethod
+    def method(self) -> str:
+        """How the numbers come about, in a few words."""
+
+    @property
+    @abstractmethod
+    def error(self) -> str:
+        """The known error of the method, and against what it was measured."""
+
+    @abstractmethod
+    def layer(self, layer: Layer, target: Target) -> LayerCost:
+        """The cost of one layer at the bit widths that its tensors state.
+
+        Raises:
+            MappingError: the layer cannot run on the target.
+        """
+
+    @final
+    def estimate(self, network: Network, target: Target) -> CostReport:
+        """The cost of a network: every layer once, one after the other.
+
+        Raises:
+            MappingError: a layer cannot run on the target.
+        """
+        placed, notes = in_target_format(network, target)
+        return CostReport(
+            network=network.name,
+            target=target.name,
+            method=self.method,
+            error=self.error,
+            layers=tuple(self.layer(layer, target) for layer in placed.layers),
+            parameters=network.parameters,
+            weight_memory_bits=placed.weight_memory_bits,
+            peak_activation_bits=placed.peak_activation_bits,
+            processing_elements=target.processing_elements,
+            clock_hz=target.clock_hz,
+            warnings=(*network.warnings, *notes),
+        )
+
+
+def in_target_format(network: Network, target: Target) -> tuple[Network, tuple[str, ...]]:
+    """The network with its floating-point tensors at the target's own width, and a note on it."""
+    floating = {t.name for layer in network.layers for t in _tensors(layer) if t.floating}
+    if not floating:
+        return network, ()
+
+    def change(tensor: Tensor) -> Tensor:
+        if not tensor.floating:
+            return tensor
+        return replace(tensor, bits=target.native_bits, floating=False)
+
+    note = (
+        f"{len(floating)} tensors state no fixed-point width and are priced at the {target.native_bits} "
+        f"bits of {target.name}; --bits W,A states one for all"
+    )
+    return network.map_tensors(change), (note,)
+
+
+def _tensors(layer: Layer) -> tuple[Tensor, ...]:
+    return (*layer.inputs, *((layer.weight,) if layer.weight else ()), *layer.outputs)

@@ -1,0 +1,323 @@
+"""What runs: a network as layers over tensors, without weights and without a framework.
+
+A layer that multiplies is a dense loop nest over the eight dimensions of `DIMENSIONS`:
+
+    for n in N: for g in G: for k in K: for c in C: for p in P: for q in Q: for r in R: for s in S:
+        output[n, g, k, p, q] += input[n, g, c, p*stride + r*dilation, q*...] * weight[g, k, c, r, s]
+
+`N` batch · `G` groups · `K` output channels a group · `C` input channels a group · `P`, `Q` output
+height and width · `R`, `S` kernel height and width. A depthwise convolution has `K = C = 1` and
+`G` channels; a matrix product `(m, c) x (c, k)` has `P = m`, and a batch of them has `G`.
+A layer without a nest (pooling, softmax, ...) costs the traffic of its tensors only.
+
+Elementwise layers that follow a nest with no other reader of the tensor in between are fused into
+it by the importer: `Layer.fused` names them, and `Layer.inputs[1:]` holds what they read besides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from chipfit.errors import NetworkError
+
+DIMENSIONS = ("N", "G", "K", "C", "P", "Q", "R", "S")
+
+#: Dimensions that each tensor of a nest depends on.
+RELEVANT: Mapping[str, frozenset[str]] = {
+    "input": frozenset("NGCPQRS"),
+    "weight": frozenset("GKCRS"),
+    "output": frozenset("NGKPQ"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """A tensor between layers, or the weights of one.
+
+    `bits` is the width of one element as the network states it. `floating` says that the network
+    states no fixed-point width: a fixed-point target then runs it at its own `native_bits`.
+    `zeros` is the fraction of elements that are zero, if known.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    bits: int
+    floating: bool = False
+    constant: bool = False
+    zeros: float | None = None
+
+    def __post_init__(self) -> None:
+        if any(size < 1 for size in self.shape):
+            raise NetworkError(f"tensor '{self.name}': every size must be at least 1, got {self.shape}")
+        if not 1 <= self.bits <= 64:
+            raise NetworkError(f"tensor '{self.name}': bits must be in 1..64, got {self.bits}")
+        if self.zeros is not None and not 0 <= self.zeros <= 1:
+            raise NetworkError(f"tensor '{self.name}': zeros must be in 0..1, got {self.zeros}")
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def size_bits(self) -> int:
+        """Storage, unpacked (bits)."""
+        return self.elements * self.bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loops:
+    """The bounds of a loop nest, with strides, dilations and the padding that is not read.
+
+    `padding` is the total number of padded rows and columns that the nest touches: they are
+    computed on, but not fetched.
+    """
+
+    N: int = 1
+    G: int = 1
+    K: int = 1
+    C: int = 1
+    P: int = 1
+    Q: int = 1
+    R: int = 1
+    S: int = 1
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        wrong = [f"{d}={getattr(self, d)}" for d in DIMENSIONS if getattr(self, d) < 1]
+        wrong += [f"stride={self.stride}"] if min(self.stride) < 1 else []
+        wrong += [f"dilation={self.dilation}"] if min(self.dilation) < 1 else []
+        wrong += [f"padding={self.padding}"] if min(self.padding) < 0 else []
+        if wrong:
+            raise NetworkError(f"loop bounds out of range: {', '.join(wrong)}")
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """The eight bounds in the order of `DIMENSIONS`."""
+        return (self.N, self.G, self.K, self.C, self.P, self.Q, self.R, self.S)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return math.prod(self.bounds)
+
+    @property
+    def input_rows(self) -> int:
+        """Rows of the input that are really fetched (the hull without padding)."""
+        hull = (self.P - 1) * self.stride[0] + (self.R - 1) * self.dilation[0] + 1
+        return max(1, hull - self.padding[0])
+
+    @property
+    def input_columns(self) -> int:
+        """Columns of the input that are really fetched (the hull without padding)."""
+        hull = (self.Q - 1) * self.stride[1] + (self.S - 1) * self.dilation[1] + 1
+        return max(1, hull - self.padding[1])
+
+    @property
+    def input_elements(self) -> int:
+        """Elements of the input that the nest reads at least once."""
+        return self.N * self.G * self.C * self.input_rows * self.input_columns
+
+    @property
+    def weight_elements(self) -> int:
+        """Elements of the weights."""
+        return self.G * self.K * self.C * self.R * self.S
+
+    @property
+    def output_elements(self) -> int:
+        """Elements of the output."""
+        return self.N * self.G * self.K * self.P * self.Q
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One step of a network.
+
+    `operator` is the ONNX name. `loops` is None for a layer that costs traffic only. In a nest,
+    `inputs[0]` is the input and `outputs[0]` the output; further inputs are what fused layers read,
+    further outputs are the same values kept at another width for another reader. `weight` is the
+    second operand: constant weights, or an activation in attention (`weight.constant` tells).
+    `parameters` counts weights, biases and normalisation constants.
+    """
+
+    name: str
+    operator: str
+    loops: Loops | None = None
+    inputs: tuple[Tensor, ...] = ()
+    weight: Tensor | None = None
+    outputs: tuple[Tensor, ...] = ()
+    parameters: int = 0
+    fused: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.loops is not None and not (self.inputs and self.weight and self.outputs):
+            raise NetworkError(f"layer '{self.name}': a loop nest needs an input, a weight and an output")
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates (0 for a layer that costs traffic only)."""
+        return self.loops.macs if self.loops else 0
+
+    @property
+    def weight_bits(self) -> int:
+        """Width of the second operand (bits)."""
+        return self.weight.bits if self.weight else 0
+
+    @property
+    def input_bits(self) -> int:
+        """Width of the first operand (bits)."""
+        return self.inputs[0].bits if self.inputs else 0
+
+    @property
+    def output_bits(self) -> int:
+        """Width of the first output (bits)."""
+        return self.outputs[0].bits if self.outputs else 0
+
+    @property
+    def exact_sum_bits(self) -> int:
+        """Width that no partial sum of this nest can overflow: both operands and the growth.
+
+        >>> x = Tensor(name="x", shape=(1, 16, 32, 32), bits=4)
+        >>> w = Tensor(name="w", shape=(16, 16, 3, 3), bits=4, constant=True)
+        >>> loops = Loops(K=16, C=16, P=32, Q=32, R=3, S=3, padding=(2, 2))
+        >>> Layer(name="l", operator="Conv", loops=loops, inputs=(x,), weight=w, outputs=(x,)).exact_sum_bits
+        16
+        """
+        # 4 + 4 + ceil(log2(16*3*3)) = 4 + 4 + 8 = 16
+        if self.loops is None:
+            return 0
+        terms = self.loops.C * self.loops.R * self.loops.S
+        return self.input_bits + self.weight_bits + (terms - 1).bit_length()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Layers in the order in which they run, and what the importer has to say about them."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise NetworkError(f"network '{self.name}' has no layers")
+        names = [layer.name for layer in self.layers]
+        double = sorted({name for name in names if names.count(name) > 1})
+        if double:
+            raise NetworkError(f"network '{self.name}': layer names are not unique: {', '.join(double)}")
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        """Weights, biases and normalisation constants of all layers (count)."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def weight_memory_bits(self) -> int:
+        """Storage of all constant operands, each counted once (bits)."""
+        seen = {t.name: t.size_bits for layer in self.layers for t in _constants(layer)}
+        return sum(seen.values())
+
+    @property
+    def peak_activation_bits(self) -> int:
+        """Largest total of activations alive at once when layers run in order (bits).
+
+        A tensor lives from the layer that writes it to the last that reads it.
+        """
+        last: dict[str, int] = {}
+        for step, layer in enumerate(self.layers):
+            for tensor in _activations(layer):
+                last[tensor.name] = step
+        alive: dict[str, int] = {}
+        peak = 0
+        for step, layer in enumerate(self.layers):
+            for tensor in _activations(layer):
+                alive[tensor.name] = tensor.size_bits
+            peak = max(peak, sum(alive.values()))
+            alive = {name: size for name, size in alive.items() if last[name] > step}
+        return peak
+
+    def with_bits(self, weights: int, activations: int) -> Network:
+        """The same network with every constant at `weights` bits and every activation at
+        `activations` bits.
+        """
+
+        def change(tensor: Tensor) -> Tensor:
+            bits = weights if tensor.constant else activations
+            return replace(tensor, bits=bits, floating=False)
+
+        return self.map_tensors(change)
+
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> Network:
+        """The same network with `change(tensor)` in place of every tensor."""
+        layers = tuple(
+            replace(
+                layer,
+                inputs=tuple(change(t) for t in layer.inputs),
+                weight=change(layer.weight) if layer.weight else None,
+                outputs=tuple(change(t) for t in layer.outputs),
+            )
+            for layer in self.layers
+        )
+        return replace(self, layers=layers)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back equal."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Network:
+        """The network that `to_json` wrote.
+
+        Raises:
+            NetworkError: a key is missing, unknown, or has a value of the wrong type.
+        """
+        try:
+            return cls(
+                name=data["name"],
+                layers=tuple(_layer_from_json(layer) for layer in data["layers"]),
+                warnings=tuple(data.get("warnings", ())),
+            )
+        except (KeyError, TypeError) as error:
+            raise NetworkError(f"not a network in JSON: {error}") from error
+
+
+def _constants(layer: Layer) -> list[Tensor]:
+    operands = [*layer.inputs, *([layer.weight] if layer.weight else [])]
+    return [tensor for tensor in operands if tensor.constant]
+
+
+def _activations(layer: Layer) -> list[Tensor]:
+    operands = [*layer.inputs, *([layer.weight] if layer.weight else []), *layer.outputs]
+    return [tensor for tensor in operands if not tensor.constant]
+
+
+def _tensor_from_json(data: Mapping[str, Any]) -> Tensor:
+    return Tensor(**{**data, "shape": tuple(data["shape"])})
+
+
+def _layer_from_json(data: Mapping[str, Any]) -> Layer:
+    bounds: dict[str, Any] | None = data.get("loops")
+    loops = None
+    if bounds is not None:
+        loops = Loops(**{key: v if key in DIMENSIONS else tuple(v) for key, v in bounds.items()})
+    weight = data.get("weight")
+    return Layer(
+        name=data["name"],
+        operator=data["operator"],
+        loops=loops,
+        inputs=tuple(_tensor_from_json(t) for t in data.get("inputs", ())),
+        weight=_tensor_from_json(weight) if weight else None,
+        outputs=tuple(_tensor_from_json(t) for t in data.get("outputs", ())),
+        parameters=data.get("parameters", 0),
+        fused=tuple(data.get("fused", ())),
+    )
