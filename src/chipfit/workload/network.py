@@ -309,7 +309,8 @@ def _layer_from_json(data: Mapping[str, Any]) -> Layer:
     bounds: dict[str, Any] | None = data.get("loops")
     loops = None
     if bounds is not None:
-        loops = Loops(**{key: v if key in DIMENSIONS else tuple(v) for key, v in bounds.items()})
+        values: dict[str, Any] = {k: v if k in DIMENSIONS else tuple(v) for k, v in bounds.items()}
+        loops = Loops(**values)
     weight = data.get("weight")
     return Layer(
         name=data["name"],
