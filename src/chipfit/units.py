@@ -1,6 +1,6 @@
 """The only unit conversions and number formatting of the package.
 
-Values inside the package are in base units: J, s, W, Hz, bit, m², plain counts. A name ends in
+Values inside the package are in base units: J, s, W, Hz, bit, µm², plain counts. A name ends in
 its unit: `energy_j`, `latency_s`, `size_bits`, `clock_hz`, `area_um2`.
 """
 
@@ -65,37 +65,45 @@ def percent(ratio: float, digits: int = 1) -> str:
 
 
 _SCALES: dict[str, dict[str, float]] = {
-    "energy": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12},
+    "energy": {"J": 1.0, "mJ": 1e-3, "uJ": 1e-6, "µJ": 1e-6, "nJ": 1e-9, "pJ": 1e-12, "fJ": 1e-15},
     "time": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9},
     "size": {
         "bit": 1.0, "B": 8.0, "kB": 8e3, "MB": 8e6, "GB": 8e9,
         "KiB": 8.0 * 2**10, "MiB": 8.0 * 2**20, "GiB": 8.0 * 2**30,
     },
     "frequency": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
+    "power": {"W": 1.0, "mW": 1e-3, "uW": 1e-6, "µW": 1e-6, "nW": 1e-9},
+    "area": {"um2": 1.0, "µm2": 1.0, "mm2": 1e6},
 }  # fmt: skip
 
-_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµ]*)\s*")
+#: Keyboards write either of two letters for micro.
+_GREEK_MU = "\N{GREEK SMALL LETTER MU}"
+
+_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-zµ]*2?)\s*")
 
 
 def parse(text: str, kind: str) -> float:
-    """A quantity with its unit, in base units (J, s, bit, Hz).
+    """A quantity with its unit, in base units (J, s, bit, Hz, W, µm²).
 
     Args:
         text: such as '1.5 mJ', '20ms', '64KiB'.
-        kind: 'energy', 'time', 'size' or 'frequency'.
+        kind: 'energy', 'time', 'size', 'frequency', 'power' or 'area'.
 
     Raises:
-        UnitError: no number, an unknown unit, or no unit at all.
+        UnitError: no number, an unknown unit, no unit at all, or a number too large to hold.
 
     >>> parse("64KiB", "size")
     524288.0
     """
     scales = _SCALES[kind]
-    match = _QUANTITY.fullmatch(text)
+    match = _QUANTITY.fullmatch(text.replace(_GREEK_MU, "µ"))
     if match is None:
         raise UnitError(f"'{text}' is not a quantity: expected a number and a unit of {kind}")
     number, unit = match.groups()
     if unit not in scales:
         given = f"unknown unit '{unit}'" if unit else "no unit"
         raise UnitError(f"'{text}': {given} of {kind}{nearest(unit, scales)}")
-    return float(number) * scales[unit]
+    value = float(number) * scales[unit]
+    if not math.isfinite(value):
+        raise UnitError(f"'{text}' is too large")
+    return value

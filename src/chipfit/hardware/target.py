@@ -10,10 +10,12 @@ word; a word holds `word_bits // bits` elements, never split.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
-from chipfit.errors import TargetError
+from chipfit.errors import TargetError, nearest
+from chipfit.units import binary, si
 
 #: The names by which a level says what it holds; 'output' stands for partial sums and outputs.
 TENSORS = ("input", "weight", "output")
@@ -40,7 +42,7 @@ class Array:
     `row_dimensions` and `column_dimensions` say which loop dimensions may be unrolled along each
     side. A tensor that does not depend on an unrolled dimension is multicast (operands) or
     reduced on the way (partial sums); each word that enters or leaves costs `hop_energy_j` per
-    processing element reached. `vectors` says whether several dimensions may share one side.
+    processing element reached. Several dimensions may share one side.
     """
 
     name: str
@@ -87,12 +89,27 @@ class Arithmetic:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Number:
+    """One number of a target as people read it, in base units, and where it comes from."""
+
+    key: str
+    text: str
+    value: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target:
-    """A chip, as read from YAML by `chipfit.hardware.load_target`.
+    """A chip, as read from YAML by `chipfit.hardware.load.load_target`.
 
     `native_bits` is the operand width at which floating-point networks run; `partial_sum_bits` is
-    the accumulator of native operation. Quantised operands accumulate exactly: see
-    `accumulator_bits`.
+    the accumulator of native operation (0: exact). Quantised operands accumulate exactly: see
+    `accumulator_bits`. `sources` has the source of single numbers by the keys of `numbers`, where
+    it is not that of the whole part.
+
+    Raises:
+        TargetError: sizes, energies or names contradict each other; all of it in one message.
     """
 
     name: str
@@ -107,7 +124,18 @@ class Target:
     operand_bits: tuple[int, ...] = tuple(range(2, 9))
     static_power_w: float = 0.0
     area_um2: float | None = None
-    sources: Mapping[str, str] | None = None
+    sources: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+
+    def __post_init__(self) -> None:
+        problems = [*_range_problems(self), *_size_problems(self.levels)]
+        problems += structure_problems(
+            [level.name for level in self.levels],
+            self.levels[0].holds if self.levels else None,
+            [array.name for array in self.arrays],
+            [array.below for array in self.arrays],
+        )
+        if problems:
+            raise TargetError(f"target '{self.name}': " + "; ".join(problems))
 
     @property
     def processing_elements(self) -> int:
@@ -140,3 +168,150 @@ class Target:
             if level.name == name:
                 return level
         raise TargetError(f"target '{self.name}' has no memory level '{name}'")
+
+    def numbers(self) -> tuple[Number, ...]:
+        """Every number of this target with its source, in the order of the file."""
+        return tuple(_numbers(self))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back equal."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Target:
+        """The target that `to_json` wrote.
+
+        Raises:
+            TargetError: a key is missing, unknown, or has a value of the wrong type.
+        """
+        try:
+            levels = [_part(MemoryLevel, level, "holds") for level in data["levels"]]
+            sides = ("row_dimensions", "column_dimensions")
+            arrays = [_part(Array, array, *sides) for array in data["arrays"]]
+            parts: dict[str, Any] = {
+                "arithmetic": Arithmetic(**data["arithmetic"]),
+                "levels": tuple(levels),
+                "arrays": tuple(arrays),
+                "operand_bits": tuple(data["operand_bits"]),
+            }
+            return cls(**{**data, **parts})
+        except (KeyError, TypeError) as error:
+            raise TargetError(f"not a target in JSON: {error}") from error
+
+
+_Part = TypeVar("_Part", MemoryLevel, Array)
+
+
+def _part(kind: type[_Part], data: Mapping[str, Any], *lists: str) -> _Part:
+    """A level or an array from JSON, where the fields named in `lists` are tuples."""
+    values: dict[str, Any] = {**data, **{key: tuple(data[key]) for key in lists}}
+    return kind(**values)
+
+
+def structure_problems(
+    level_names: Sequence[str | None],
+    main_memory_holds: Sequence[str] | None,
+    array_names: Sequence[str | None],
+    array_below: Sequence[str | None],
+) -> list[str]:
+    """What is wrong between the parts of a target; None stands for what is not known."""
+    problems: list[str] = []
+    for part, names in (("levels", level_names), ("arrays", array_names)):
+        for index, name in enumerate(names):
+            if name is not None and name in names[:index]:
+                problems.append(f"{part}[{index}].name '{name}' is used twice")
+    if not level_names:
+        return [*problems, "levels must name at least the main memory"]
+    known = [name for name in level_names if name is not None]
+    for index, below in enumerate(array_below):
+        if below is None:
+            continue
+        if below not in known and len(known) == len(level_names):
+            problems.append(f"arrays[{index}].below names no level '{below}'{nearest(below, known)}")
+        elif below in array_below[:index]:
+            problems.append(f"arrays[{index}].below: level '{below}' has an array already")
+    if main_memory_holds is not None and set(main_memory_holds) != set(TENSORS):
+        problems.append(f"levels[0].holds: the main memory must hold {', '.join(TENSORS)}")
+    return problems
+
+
+def _range_problems(target: Target) -> list[str]:
+    least: dict[str, tuple[float, float]] = {
+        "native_bits": (target.native_bits, 1),
+        "partial_sum_bits": (target.partial_sum_bits, 0),
+        "static_power_w": (target.static_power_w, 0),
+        "arithmetic.multiply_j": (target.arithmetic.multiply_j, 0),
+        "arithmetic.multiply_bits": (target.arithmetic.multiply_bits, 1),
+        "arithmetic.add_j": (target.arithmetic.add_j, 0),
+        "arithmetic.add_bits": (target.arithmetic.add_bits, 1),
+    }
+    for index, level in enumerate(target.levels):
+        least[f"levels[{index}].word_bits"] = (level.word_bits, 1)
+        least[f"levels[{index}].read_energy_j"] = (level.read_energy_j, 0)
+        least[f"levels[{index}].write_energy_j"] = (level.write_energy_j, 0)
+    for index, array in enumerate(target.arrays):
+        least[f"arrays[{index}].rows"] = (array.rows, 1)
+        least[f"arrays[{index}].columns"] = (array.columns, 1)
+        least[f"arrays[{index}].hop_energy_j"] = (array.hop_energy_j, 0)
+    wrong = [f"{key} must be at least {low:g}, got {v:g}" for key, (v, low) in least.items() if not low <= v]
+    positive: dict[str, float | None] = {"clock_hz": target.clock_hz, "area_um2": target.area_um2}
+    for index, level in enumerate(target.levels):
+        positive[f"levels[{index}].bandwidth_bits_per_cycle"] = level.bandwidth_bits_per_cycle
+    wrong += [
+        f"{key} must be above 0, got {v:g}" for key, v in positive.items() if v is not None and not v > 0
+    ]
+    return wrong
+
+
+def _size_problems(levels: Sequence[MemoryLevel]) -> list[str]:
+    problems: list[str] = []
+    for index, level in enumerate(levels):
+        if index == 0 and level.size_bits is not None:
+            problems.append("levels[0].size: the main memory is unbounded and takes no size")
+        if level.size_bits is not None and level.size_bits < level.word_bits:
+            problems.append(
+                f"levels[{index}].size: {level.size_bits} bit is less than one word of {level.word_bits} bit"
+            )
+    return problems
+
+
+def _numbers(target: Target) -> list[Number]:
+    found: list[Number] = []
+
+    def add(key: str, value: float | None, unit: str, text: str, source: str) -> None:
+        if value is not None:
+            own = target.sources.get(key, source)
+            found.append(Number(key=key, text=text, value=value, unit=unit, source=own))
+
+    def energy(key: str, value: float, source: str) -> None:
+        add(key, value, "J", si(value, "J"), source)
+
+    def count(key: str, value: int, unit: str, source: str) -> None:
+        add(key, value, unit, f"{value} {unit}".strip(), source)
+
+    whole = target.source
+    add("clock", target.clock_hz, "Hz", si(target.clock_hz, "Hz"), whole)
+    count("native_bits", target.native_bits, "bit", whole)
+    count("partial_sum_bits", target.partial_sum_bits, "bit", whole)
+    add("static_power", target.static_power_w, "W", si(target.static_power_w, "W"), whole)
+    if target.area_um2 is not None:
+        add("area", target.area_um2, "µm²", f"{target.area_um2 / 1e6:.4g} mm²", whole)
+    energy("arithmetic.multiply", target.arithmetic.multiply_j, target.arithmetic.source)
+    count("arithmetic.multiply_bits", target.arithmetic.multiply_bits, "bit", target.arithmetic.source)
+    energy("arithmetic.add", target.arithmetic.add_j, target.arithmetic.source)
+    count("arithmetic.add_bits", target.arithmetic.add_bits, "bit", target.arithmetic.source)
+    for level in target.levels:
+        key = f"levels.{level.name}"
+        if level.size_bits is not None:
+            add(f"{key}.size", level.size_bits, "bit", binary(level.size_bits), level.source)
+        count(f"{key}.word_bits", level.word_bits, "bit", level.source)
+        if (bits := level.bandwidth_bits_per_cycle) is not None:
+            add(f"{key}.bandwidth", bits, "bit/cycle", f"{bits:.4g} bit/cycle", level.source)
+        energy(f"{key}.read_energy", level.read_energy_j, level.source)
+        energy(f"{key}.write_energy", level.write_energy_j, level.source)
+    for array in target.arrays:
+        key = f"arrays.{array.name}"
+        count(f"{key}.rows", array.rows, "", array.source)
+        count(f"{key}.columns", array.columns, "", array.source)
+        energy(f"{key}.hop_energy", array.hop_energy_j, array.source)
+    return found
