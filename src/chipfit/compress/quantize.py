@@ -1,0 +1,227 @@
+"""Weights and activations on integer grids, with steps that are learned in training.
+
+A quantised value is `step * code`, `code` a whole number of the width: symmetric for weights (one
+step per output channel), unsigned for activations that are never negative (one step per tensor),
+signed otherwise. Rounding passes gradients straight through; the step gets the gradient of eq. (3)
+of the source, in its logarithm, so that it stays positive.
+
+Source: Esser et al., "Learned step size quantization", ICLR 2020. Differs: steps are learned as
+logarithms with Adam, without the gradient scale of the paper; they start from the least squared
+error on weights and calibration data.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn.utils import parametrize
+
+from chipfit.compress.base import AbstractPass, PassContext
+from chipfit.compress.graph import NESTS, insert_input, insert_stored, nest_layers
+from chipfit.errors import PassError, nearest
+
+WIDTHS = tuple(range(2, 9))
+
+
+def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
+    """Smallest and largest code of a width.
+
+    Two and eight signed bits leave out the lowest code, so that zero is in the middle: a ternary
+    weight, and the range that int8 kernels expect.
+
+    >>> code_range(4, signed=True), code_range(8, signed=True), code_range(3, signed=False)
+    ((-8, 7), (-127, 127), (0, 7))
+    """
+    if not signed:
+        return 0, 2**bits - 1
+    high = 2 ** (bits - 1) - 1
+    return (-high if bits in (2, 8) else -high - 1), high
+
+
+@torch.library.custom_op("chipfit::quantize", mutates_args=())
+def quantize(x: torch.Tensor, step: torch.Tensor, low: int, high: int) -> torch.Tensor:
+    """Values rounded to the grid `step * [low..high]`; what exported models compute."""
+    return torch.clamp(torch.round(x / step), low, high) * step
+
+
+@quantize.register_fake
+def _(x: torch.Tensor, step: torch.Tensor, low: int, high: int) -> torch.Tensor:  # pyright: ignore[reportUnusedFunction]
+    return torch.empty_like(x)
+
+
+class _LearnedStep(torch.autograd.Function):
+    """Fake quantisation of a tensor with one learned step; its backward needs one product."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, log_step: torch.Tensor, low: int, high: int) -> torch.Tensor:
+        step = log_step.exp().to(x.dtype)
+        scaled = x / step
+        clipped = scaled.clamp(low, high)
+        code = clipped.round()
+        inside = scaled == clipped
+        ctx.save_for_backward(inside, torch.where(inside, code - scaled, code), log_step)
+        return code * step
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (grad,) = grads
+        inside, slope, log_step = ctx.saved_tensors
+        # eq. (3): d(value)/d(step) is code - x/step inside the range and the end code outside;
+        # the factor step makes it the derivative in the logarithm.
+        step_grad = (grad.float() * slope.float()).sum() * log_step.exp()
+        return grad * inside, step_grad.reshape(log_step.shape), None, None
+
+
+class ActivationQuantizer(nn.Module):
+    """Puts an activation on a grid; inactive until calibrated."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.log_step = nn.Parameter(torch.zeros(()))
+        self.register_buffer("signed", torch.tensor(False))
+        self.low, self.high = 0, 2**bits - 1
+
+    def calibrate(self, values: torch.Tensor) -> None:
+        """Choose sign and step for the least squared error on sample values."""
+        signed = bool(values.min() < 0)
+        self.set_signed(signed)
+        flat = values.detach().flatten().float()
+        if len(flat) > 40_000:
+            chosen = torch.randperm(len(flat), generator=torch.Generator().manual_seed(0))[:40_000]
+            flat = flat[chosen]
+        step = _best_step(flat[None], self.low, self.high)
+        self.log_step.data = step.log().reshape(())
+
+    def set_signed(self, signed: bool) -> None:
+        """Use signed or unsigned codes."""
+        self.signed.fill_(signed)  # pyright: ignore[reportCallIssue]
+        self.low, self.high = code_range(self.bits, signed=signed)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.set_signed(bool(self.signed))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Values of the grid, in the shape of `x`."""
+        if torch.compiler.is_exporting():
+            return quantize(x, self.log_step.exp(), self.low, self.high)
+        return _LearnedStep.apply(x, self.log_step, self.low, self.high)  # pyright: ignore[reportReturnType]
+
+    def extra_repr(self) -> str:
+        """Width and sign."""
+        return f"bits={self.bits}, signed={bool(self.signed)}"
+
+
+class WeightQuantizer(nn.Module):
+    """A parametrisation that puts weights on a grid with one step per output channel."""
+
+    def __init__(self, weight: torch.Tensor, bits: int, *, axis: int = 0) -> None:
+        super().__init__()
+        self.bits, self.axis = bits, axis
+        self.low, self.high = code_range(bits, signed=True)
+        rows = weight.detach().movedim(axis, 0).flatten(1)
+        self.log_step = nn.Parameter(_best_step(rows, self.low, self.high).log())
+
+    def steps(self, dimensions: int) -> torch.Tensor:
+        """The step of each output channel, in a shape that multiplies weights."""
+        shape = [1] * dimensions
+        shape[self.axis] = -1
+        return self.log_step.exp().view(shape)
+
+    def codes(self, weight: torch.Tensor) -> torch.Tensor:
+        """The whole numbers that stand for these weights."""
+        return (weight / self.steps(weight.dim())).round().clamp(self.low, self.high)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Weights of the grid; gradients pass straight through the rounding."""
+        step = self.steps(weight.dim())
+        clipped = (weight / step).clamp(self.low, self.high)
+        return (clipped + (clipped.round() - clipped).detach()) * step
+
+
+def _best_step(rows: torch.Tensor, low: int, high: int) -> torch.Tensor:
+    """The step of each row with the least squared error, from 80 fractions of the full range."""
+    largest = rows.abs().amax(1).clamp_min(1e-8)
+    best = torch.full_like(largest, torch.inf)
+    found = largest / max(high, 1)
+    for fraction in torch.linspace(0.1, 1.05, 80):
+        step = largest * fraction / max(high, 1)
+        values = (rows / step[:, None]).round().clamp(low, high) * step[:, None]
+        error = (values - rows).square().sum(1)
+        better = error < best
+        best, found = torch.where(better, error, best), torch.where(better, step, found)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantize(AbstractPass):
+    """Give each layer its weight and activation width.
+
+    `bits` has (layer, weight bits, activation bits); layers that are not named stay as they are.
+    Activations that something other than a multiplying layer reads (additions, pooling) are kept at
+    `stored_bits`.
+    """
+
+    bits: tuple[tuple[str, int, int], ...]
+    stored_bits: int = 8
+
+    def apply(self, model: nn.Module, context: PassContext) -> nn.Module:
+        """The model with quantisers, calibrated on the context's inputs."""
+        if not isinstance(model, fx.GraphModule):
+            raise PassError("quantize needs a traced model: call chipfit.compress.graph.traced first")
+        graph = copy.deepcopy(model)
+        layers = nest_layers(graph)
+        self._check(layers)
+        insert_stored(graph, lambda: ActivationQuantizer(self.stored_bits))
+        for name, weight_bits, activation_bits in self.bits:
+            layer = layers[name]
+            axis = 1 if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d)) else 0
+            quantizer = WeightQuantizer(layer.weight, weight_bits, axis=axis)
+            insert_input(graph, name, lambda bits=activation_bits: ActivationQuantizer(bits))
+            parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
+        _calibrate(graph, context.calibration)
+        return graph
+
+    def _check(self, layers: dict[str, Any]) -> None:
+        wrong = [f"no layer '{n}'{nearest(n, layers)}" for n, _, _ in self.bits if n not in layers]
+        for name, *widths in self.bits:
+            wrong += [f"{name}: {b} bits, expected 2 to 8" for b in widths if b not in WIDTHS]
+        if wrong:
+            raise PassError("quantize: " + "; ".join(wrong))
+
+
+def _calibrate(graph: nn.Module, inputs: torch.Tensor) -> None:
+    """Set each activation quantiser from what it sees when nothing before it is rounded."""
+    quantizers = [m for m in graph.modules() if isinstance(m, ActivationQuantizer)]
+
+    def watch(module: nn.Module, args: tuple[torch.Tensor, ...], _: torch.Tensor) -> torch.Tensor:
+        assert isinstance(module, ActivationQuantizer)
+        module.calibrate(args[0])
+        return args[0]
+
+    handles = [q.register_forward_hook(watch) for q in quantizers]
+    try:
+        with torch.no_grad():
+            graph.eval()(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def quantizers_of(model: nn.Module) -> dict[str, ActivationQuantizer]:
+    """The activation quantisers, by module path."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, ActivationQuantizer)}
+
+
+def weight_quantizer(layer: nn.Module) -> WeightQuantizer | None:
+    """The weight quantiser of a layer, or None."""
+    assert isinstance(layer, NESTS)
+    if not parametrize.is_parametrized(layer, "weight"):
+        return None
+    steps: Any = layer.parametrizations["weight"]  # pyright: ignore[reportIndexIssue]
+    return next((m for m in steps if isinstance(m, WeightQuantizer)), None)

@@ -1,0 +1,161 @@
+"""Retraining a compressed model so that it does again what the original does.
+
+The loss is the divergence between the outputs of the model and of the original on the same
+augmented inputs: no labels are needed. Classification (outputs (n, classes)) uses softened
+probabilities; anything else the squared error.
+
+Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  # as everywhere in the field
+from torch import nn
+
+from chipfit.report.record import write_atomically
+from chipfit.train.task import Loader, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """How a model is retrained.
+
+    `learning_rate` rises over the first `warm_up` steps and falls with a cosine; `temperature`
+    softens the probabilities; `half` trains in bfloat16 with 32-bit weights.
+    """
+
+    epochs: int
+    learning_rate: float = 1e-3
+    warm_up: int = 50
+    temperature: float = 4.0
+    half: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """How a model does on a set: the task's metric, and the divergence from the original."""
+
+    metric: float
+    loss: float
+
+
+def outputs_of(model: nn.Module, loader: Loader) -> tuple[torch.Tensor, torch.Tensor]:
+    """The outputs of a model on a whole set, and the labels."""
+    model.eval()
+    with torch.no_grad():
+        pairs = [(model(inputs), labels) for inputs, labels in loader]
+    return torch.cat([o for o, _ in pairs]), torch.cat([y for _, y in pairs])
+
+
+def divergence(outputs: torch.Tensor, wanted: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """Mean divergence of outputs from those of the original (nat, or squared error)."""
+    if outputs.dim() == 2 and outputs.shape[1] > 1:
+        log_p = F.log_softmax(outputs / temperature, 1)
+        log_q = F.log_softmax(wanted / temperature, 1)
+        return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) * temperature**2
+    return F.mse_loss(outputs, wanted)
+
+
+def judge(model: nn.Module, loader: Loader, wanted: torch.Tensor, task: Task) -> Judgement:
+    """A model's metric on a set and its divergence from the original's outputs there."""
+    outputs, labels = outputs_of(model, loader)
+    return Judgement(metric=task.metric(outputs, labels), loss=float(divergence(outputs, wanted)))
+
+
+def finetune(
+    model: nn.Module,
+    original: nn.Module,
+    task: Task,
+    options: FineTuning,
+    *,
+    checkpoint: Path | None = None,
+    after_epoch: Callable[[int, float, nn.Module], None] = lambda epoch, loss, model: None,
+) -> nn.Module:
+    """Retrain `model` in place to follow `original`; returns it in evaluation mode.
+
+    With a `checkpoint` path, state is written after each epoch, and a run that finds one goes on
+    from there. `after_epoch(epoch, training_loss, model)` is called after each epoch.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=options.learning_rate)
+    first = _restore(checkpoint, model, optimizer) if checkpoint else 0
+    for epoch in range(first, options.epochs):
+        loss = _one_epoch(model, original, task.train, optimizer, options, epoch)
+        model.eval()
+        after_epoch(epoch, loss, model)
+        if checkpoint:
+            save_state(checkpoint, epoch=epoch + 1, model=model.state_dict(), optimizer=optimizer.state_dict())
+    return model.eval()
+
+
+def _one_epoch(
+    model: nn.Module,
+    original: nn.Module,
+    loader: Loader,
+    optimizer: torch.optim.Optimizer,
+    options: FineTuning,
+    epoch: int,
+) -> float:
+    if hasattr(loader, "epoch"):
+        loader.epoch = epoch  # pyright: ignore[reportAttributeAccessIssue]
+    batches = len(loader) if hasattr(loader, "__len__") else sum(1 for _ in loader)  # pyright: ignore[reportArgumentType]
+    # Normalisation that could not be folded keeps the statistics of the original.
+    model.eval()
+    total = 0.0
+    for number, (inputs, _) in enumerate(loader):
+        step = epoch * batches + number
+        rate = learning_rate(options, step, options.epochs * batches)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        if inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.half):
+            with torch.no_grad():
+                wanted = original(inputs)
+            outputs = model(inputs)
+        loss = divergence(outputs.float(), wanted.float(), options.temperature)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total += float(loss)
+    return total / max(batches, 1)
+
+
+def learning_rate(options: FineTuning, step: int, steps: int) -> float:
+    """Linear warm-up, then half a cosine down to zero.
+
+    >>> options = FineTuning(epochs=1, learning_rate=1.0, warm_up=10)
+    >>> learning_rate(options, 4, 100), round(learning_rate(options, 50, 100), 3)
+    (0.4980286753286195, 0.5)
+    """
+    warm_up = min(1.0, (step + 1) / options.warm_up)
+    return options.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def save_state(path: Path, **state: Any) -> None:
+    """Write tensors and numbers, under a temporary name first."""
+    import io
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote; nothing but tensors and plain values is read."""
+    return torch.load(path, weights_only=True, map_location="cpu")
+
+
+def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    if not path.exists():
+        return 0
+    state = load_state(path)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["epoch"])
