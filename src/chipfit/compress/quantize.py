@@ -43,13 +43,13 @@ def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
 
 
 @torch.library.custom_op("chipfit::quantize", mutates_args=())
-def quantize(x: torch.Tensor, step: torch.Tensor, low: int, high: int) -> torch.Tensor:
+def quantize(x: torch.Tensor, step: float, low: int, high: int) -> torch.Tensor:
     """Values rounded to the grid `step * [low..high]`; what exported models compute."""
     return torch.clamp(torch.round(x / step), low, high) * step
 
 
 @quantize.register_fake
-def _(x: torch.Tensor, step: torch.Tensor, low: int, high: int) -> torch.Tensor:  # pyright: ignore[reportUnusedFunction]
+def _(x: torch.Tensor, step: float, low: int, high: int) -> torch.Tensor:  # pyright: ignore[reportUnusedFunction]
     return torch.empty_like(x)
 
 
@@ -77,7 +77,7 @@ class _LearnedStep(torch.autograd.Function):
 
 
 class ActivationQuantizer(nn.Module):
-    """Puts an activation on a grid; inactive until calibrated."""
+    """Puts an activation on a grid whose step is calibrated, then learned."""
 
     def __init__(self, bits: int) -> None:
         super().__init__()
@@ -85,6 +85,11 @@ class ActivationQuantizer(nn.Module):
         self.log_step = nn.Parameter(torch.zeros(()))
         self.register_buffer("signed", torch.tensor(False))
         self.low, self.high = 0, 2**bits - 1
+        self.frozen_step: float | None = None
+
+    def freeze(self) -> None:
+        """Fix the step, as a model for export needs it."""
+        self.frozen_step = float(self.log_step.detach().exp())
 
     def calibrate(self, values: torch.Tensor) -> None:
         """Choose sign and step for the least squared error on sample values."""
@@ -108,8 +113,8 @@ class ActivationQuantizer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Values of the grid, in the shape of `x`."""
-        if torch.compiler.is_exporting():
-            return quantize(x, self.log_step.exp(), self.low, self.high)
+        if self.frozen_step is not None:
+            return quantize(x, self.frozen_step, self.low, self.high)
         return _LearnedStep.apply(x, self.log_step, self.low, self.high)  # pyright: ignore[reportReturnType]
 
     def extra_repr(self) -> str:
