@@ -86,18 +86,10 @@ def load_target(name_or_path: str | Path) -> Target:
         return parse_target(preset.read_text(encoding="utf-8"), f"{text}.yaml")
     names_file = isinstance(name_or_path, Path) or path.suffix in (".yaml", ".yml") or len(path.parts) > 1
     if not names_file and not path.is_file():
-        raise TargetError(
-            f"unknown target '{text}'{nearest(text, target_names())} "
-            f"A chip of your own is given as a YAML file, such as ./{text or 'chip'}.yaml"
-            if _is_close(text)
-            else f"unknown target '{text}'{nearest(text, target_names())}; "
-            f"or a YAML file, such as ./{text or 'chip'}.yaml"
-        )
+        hint = nearest(text, target_names())
+        join = " Or" if hint.endswith("?") else "; or"
+        raise TargetError(f"unknown target '{text}'{hint}{join} give a YAML file by its path, ./{text}.yaml")
     return parse_target(_read(path), path.name)
-
-
-def _is_close(name: str) -> bool:
-    return nearest(name, target_names()).endswith("?")
 
 
 def _read(path: Path) -> str:
