@@ -122,12 +122,27 @@ def _bake_weights(model: nn.Module) -> dict[str, tuple[torch.Tensor, WeightQuant
         if not parametrize.is_parametrized(layer, "weight"):
             continue
         quantizer = weight_quantizer(layer)
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+        weight = layer.weight.detach()
+        _replace(model, name, _without_parametrization(layer, weight))
         if quantizer is not None:
-            weight = layer.weight.detach()
             codes = (weight / quantizer.steps(weight.dim()).detach()).round()
             stored[f"{name}.weight"] = (codes, quantizer)
     return stored
+
+
+def _without_parametrization(layer: nn.Module, weight: torch.Tensor) -> nn.Module:
+    # torch's remove_parametrizations changes the class, which copies of the layer share with it.
+    kind = parametrize.type_before_parametrizations(layer)
+    plain = kind.__new__(kind)
+    plain.__dict__.update(layer.__dict__)
+    plain._modules = {}
+    plain._parameters = {**layer._parameters, "weight": nn.Parameter(weight.clone())}
+    return plain
+
+
+def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, module)
 
 
 def _torch_export(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
