@@ -1,0 +1,441 @@
+"""How a loop nest runs on a target: mappings, their exact counts, and the search for a good one."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chipfit.cost.mapping import nest
+from chipfit.cost.mapping.search import DRAM, EDP, ENERGY, LATENCY, hulls, prepare, search
+from chipfit.errors import MappingError, nearest
+from chipfit.hardware.target import TENSORS, Array, Target
+from chipfit.workload.network import DIMENSIONS, Loops
+
+OBJECTIVES = {"energy": ENERGY, "latency": LATENCY, "edp": EDP, "dram": DRAM}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widths:
+    """Bits of one element of each tensor of a nest."""
+
+    input: int
+    weight: int
+    output: int
+    partial_sum: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A memory with the array below it; or only the array, where several follow one memory."""
+
+    name: str
+    memory: int | None
+    array: Array | None
+    tied: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapping:
+    """How a nest runs on the stages of a target.
+
+    `tiles[stage][d]` is the extent along dimension d that one instance holds, the datapath's ones
+    last; `rows[stage][d]` and `columns[stage][d]` are the processing elements along d below it;
+    `stationary[stage]` is the tensor whose tile stays longest there. See `nest` for the rules.
+    """
+
+    tiles: tuple[tuple[int, ...], ...]
+    rows: tuple[tuple[int, ...], ...]
+    columns: tuple[tuple[int, ...], ...]
+    stationary: tuple[str, ...]
+
+    @property
+    def factors(self) -> np.ndarray:
+        """Processing elements by stage and dimension."""
+        return np.array(self.rows, np.int64) * np.array(self.columns, np.int64)
+
+    def iterations(self, stage: int, dimension: int) -> int:
+        """Iterations of a loop of a stage in a full tile."""
+        side = self.rows[stage][dimension] * self.columns[stage][dimension]
+        return -(-self.tiles[stage][dimension] // (self.tiles[stage + 1][dimension] * side))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What a mapping takes. Accesses are words by stage and tensor (input, weight, output)."""
+
+    reads: np.ndarray
+    writes: np.ndarray
+    hops: np.ndarray
+    stage_cycles: np.ndarray
+    energy_j: float
+    cycles: float
+    compute_cycles: float
+    dram_words: float
+
+
+@functools.lru_cache(maxsize=64)
+def _stages(levels: tuple[tuple[str, tuple[str, ...]], ...], arrays: tuple[Array, ...]) -> tuple[Stage, ...]:
+    found: list[Stage] = []
+    for index, (name, holds) in enumerate(levels):
+        below = [array for array in arrays if array.below == name]
+        # Memories side by side, of different tensors, with nothing between them, share one tile.
+        beside = index > 0 and not below and index + 1 < len(levels)
+        if beside:
+            beside = not set(holds) & set(levels[index + 1][1])
+        found.append(Stage(name=name, memory=index, array=below[0] if below else None, tied=beside))
+        found += [Stage(name=a.name, memory=None, array=a, tied=True) for a in below[1:]]
+    return tuple(found)
+
+
+def stages(target: Target) -> tuple[Stage, ...]:
+    """The stages of a target, from the main memory inwards."""
+    return _stages(tuple((level.name, tuple(level.holds)) for level in target.levels), target.arrays)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A target at given widths, as the arrays that `nest.evaluate` takes."""
+
+    stages: tuple[Stage, ...]
+    tied: np.ndarray
+    holds: np.ndarray
+    holders: np.ndarray
+    per_word: np.ndarray
+    capacity: np.ndarray
+    price: np.ndarray
+    static_j: float
+
+
+def machine(target: Target, widths: Widths) -> Machine:
+    """The arrays of a target for operands of these widths."""
+    parts = stages(target)
+    n = len(parts)
+    holds = np.zeros((n, 3), np.bool_)
+    per_word = np.ones((n, 4))
+    capacity = np.full(n, np.inf)
+    price = np.zeros((4, n))
+    bits = (widths.input, widths.weight, widths.output, widths.partial_sum)
+    for i, stage in enumerate(parts):
+        if stage.array is not None:
+            price[2, i] = stage.array.hop_energy_j
+        if stage.memory is None:
+            per_word[i] = per_word[i - 1]
+            continue
+        level = target.levels[stage.memory]
+        holds[i] = [stage.memory == 0 or tensor in level.holds for tensor in TENSORS]
+        word = level.word_bits
+        per_word[i] = [word // b if b <= word else -math.ceil(b / word) for b in bits]
+        if level.size_bits is not None:
+            capacity[i] = level.size_bits // word
+        price[0, i] = level.read_energy_j
+        price[1, i] = level.write_energy_j
+        if level.bandwidth_bits_per_cycle is not None:
+            price[3, i] = level.bandwidth_bits_per_cycle / word
+    holders = np.full((3, n + 2), -1, np.int64)
+    for t in range(3):
+        chain = np.flatnonzero(holds[:, t])
+        holders[t, : len(chain)] = chain
+    return Machine(
+        stages=parts,
+        tied=np.array([stage.tied for stage in parts]),
+        holds=holds,
+        holders=holders,
+        per_word=per_word,
+        capacity=capacity,
+        price=price,
+        static_j=target.static_power_w / target.clock_hz,
+    )
+
+
+def evaluate(
+    mapping: Mapping,
+    loops: Loops,
+    target: Target,
+    widths: Widths,
+    *,
+    mac_energy_j: float = 0.0,
+    streamed_words: float = 0.0,
+    streamed_energy_j: float = 0.0,
+) -> Counts | None:
+    """Exact accesses, energy and cycles of a mapping; None if a tile does not fit its memory.
+
+    Args:
+        mapping: tiles, unrolling and loop orders.
+        loops: the nest.
+        target: the chip.
+        widths: bits of the tensors.
+        mac_energy_j: energy of all multiply-accumulates (J).
+        streamed_words: words that cross the main memory besides.
+        streamed_energy_j: their energy (J).
+    """
+    made = machine(target, widths)
+    n = len(made.stages)
+    bounds = np.array(loops.bounds, np.int64)
+    tiles = np.array(mapping.tiles, np.int64).T.reshape(8, 1, n + 1).copy()
+    factors = mapping.factors
+    chains = np.ones(8, np.int64)
+    iterations = np.ones((8, 1, n), np.int64)
+    counts = np.ones((8, 1, n + 1, n + 1))
+    spans = np.zeros((8, 1, n + 1, 2), np.int64)
+    sizes, used = prepare(bounds, factors, tiles, chains, iterations, counts, spans)
+    shape = _shape(loops)
+    rows = hulls(loops.P, loops.R, *shape[0], sizes[0], used[0], sizes[2], used[2])
+    columns = hulls(loops.Q, loops.S, *shape[1], sizes[1], used[1], sizes[3], used[3])
+    accesses = np.zeros((3, n, 3))
+    out = np.zeros(4 + n)
+    fits = nest.evaluate(
+        np.zeros(8, np.int64), tiles, factors.T.reshape(8, 1, n).copy(), iterations, counts, spans,
+        rows, columns, np.array([TENSORS.index(t) for t in mapping.stationary], np.int64),
+        made.holds, made.holders, made.per_word, made.capacity, made.price,
+        np.array([mac_energy_j, made.static_j, streamed_words, streamed_energy_j]), accesses, out,
+    )  # fmt: skip
+    if not fits:
+        return None
+    return Counts(
+        reads=accesses[0],
+        writes=accesses[1],
+        hops=accesses[2],
+        stage_cycles=out[4:],
+        energy_j=float(out[0]),
+        cycles=float(out[1]),
+        dram_words=float(out[2]),
+        compute_cycles=float(out[3]),
+    )
+
+
+def find(
+    loops: Loops,
+    target: Target,
+    widths: Widths,
+    *,
+    objective: str = "energy",
+    mac_energy_j: float = 0.0,
+    streamed_words: float = 0.0,
+    streamed_energy_j: float = 0.0,
+    seeds: Sequence[Mapping] = (),
+    label: str = "layer",
+    effort: tuple[int, int] = (3, 4),
+) -> Mapping:
+    """A good mapping of a nest onto a target.
+
+    Args:
+        loops: the nest.
+        target: the chip.
+        widths: bits of the tensors.
+        objective: 'energy', 'latency', 'edp' (energy times latency) or 'dram' (traffic).
+        mac_energy_j: energy of all multiply-accumulates (J); counts for 'edp'.
+        streamed_words: words that cross the main memory besides.
+        streamed_energy_j: their energy (J).
+        seeds: mappings to start from as well, of this nest or a similar one.
+        label: what to call the nest in an error message.
+        effort: starts of each unrolling, and how many unrollings are polished.
+
+    Raises:
+        MappingError: an unknown objective, or even the smallest tiles do not fit.
+    """
+    if objective not in OBJECTIVES:
+        raise MappingError(f"unknown objective '{objective}'{nearest(objective, OBJECTIVES)}")
+    check_fits(label, target, widths)
+    made = machine(target, widths)
+    options = unrollings(loops.bounds, _arrays(made.stages))
+    fitted = [refit(seed, loops, made.stages) for seed in seeds if len(seed.rows) == len(made.stages)]
+    known = {(option.rows, option.columns): i for i, option in enumerate(options)}
+    for seed in fitted:
+        key = (seed.rows, seed.columns)
+        if key not in known:
+            known[key] = len(options)
+            options = (*options, Unrolling(rows=seed.rows, columns=seed.columns))
+    n = len(made.stages)
+    seed_tiles = np.ones((len(fitted), 8, n + 1), np.int64)
+    seed_order = np.zeros((len(fitted), n), np.int64)
+    for i, seed in enumerate(fitted):
+        seed_tiles[i] = np.array(seed.tiles).T
+        seed_order[i] = [TENSORS.index(t) for t in seed.stationary]
+    found, best, tiles, order, _ = search(
+        np.array(loops.bounds, np.int64),
+        _shape(loops),
+        np.array([np.array(o.rows) * np.array(o.columns) for o in options], np.int64),
+        seed_tiles,
+        np.array([known[(seed.rows, seed.columns)] for seed in fitted], np.int64),
+        seed_order,
+        made.tied,
+        made.holds,
+        made.holders,
+        made.per_word,
+        made.capacity,
+        made.price,
+        np.array([mac_energy_j, made.static_j, streamed_words, streamed_energy_j]),
+        OBJECTIVES[objective],
+        np.array(effort, np.int64),
+    )
+    assert found, "single elements fit, so there is a mapping"
+    return Mapping(
+        tiles=tuple(tuple(int(v) for v in row) for row in tiles.T),
+        rows=options[best].rows,
+        columns=options[best].columns,
+        stationary=tuple(TENSORS[i] for i in order),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unrolling:
+    """Processing elements along each dimension, by stage, on the rows and on the columns."""
+
+    rows: tuple[tuple[int, ...], ...]
+    columns: tuple[tuple[int, ...], ...]
+
+
+#: Share of the elements at work, rows and columns by stage, and the bounds that remain.
+_Sides = tuple[tuple[int, ...], ...]
+_Way = tuple[float, _Sides, _Sides, tuple[int, ...]]
+
+_ONES = (1,) * len(DIMENSIONS)
+
+
+@functools.lru_cache(maxsize=1024)
+def unrollings(
+    bounds: tuple[int, ...], arrays: tuple[Array | None, ...], limit: int = 30
+) -> tuple[Unrolling, ...]:
+    """Ways to unroll a nest over the arrays of a target, the fullest first, then none at all.
+
+    Up to two dimensions along each side. Of those that unroll the same dimensions at most two are
+    kept, so that the list is diverse.
+    """
+    found: list[_Way] = [(1.0, (), (), bounds)]
+    # From the innermost array outwards: the innermost one is used by every multiply.
+    for array in reversed(arrays):
+        grown: list[_Way] = []
+        for share, rows, columns, left in found:
+            if array is None:
+                grown.append((share, (_ONES, *rows), (_ONES, *columns), left))
+                continue
+            for row in _side(left, array.row_dimensions, array.rows):
+                rest = _after(left, row)
+                for column in _side(rest, array.column_dimensions, array.columns):
+                    after = _after(rest, column)
+                    filled = share * math.prod(left) / math.prod(after) / array.elements
+                    grown.append((filled, (row, *rows), (column, *columns), after))
+        grown.sort(key=lambda item: (-item[0], item[1], item[2]))
+        found = _diverse(grown, limit)
+    none = Unrolling(rows=(_ONES,) * len(arrays), columns=(_ONES,) * len(arrays))
+    ways = [Unrolling(rows=rows, columns=columns) for _, rows, columns, _ in found]
+    return (*(way for way in ways if way != none), none)
+
+
+def _diverse(sorted_ways: list[_Way], limit: int) -> list[_Way]:
+    kept: list[_Way] = []
+    seen: set[tuple[int, ...]] = set()
+    families: dict[tuple[bool, ...], int] = {}
+    for way in sorted_ways:
+        factors = tuple(int(v) for v in np.prod(np.array(way[1] + way[2], np.int64), axis=0))
+        per_stage = tuple(
+            a * b
+            for row, column in zip(way[1], way[2], strict=True)
+            for a, b in zip(row, column, strict=True)
+        )
+        family = tuple(factor > 1 for factor in factors)
+        if per_stage in seen or families.get(family, 0) >= 2:
+            continue
+        seen.add(per_stage)
+        families[family] = families.get(family, 0) + 1
+        kept.append(way)
+        if len(kept) == limit:
+            break
+    return kept
+
+
+def _after(bounds: tuple[int, ...], factors: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-(-bound // factor) for bound, factor in zip(bounds, factors, strict=True))
+
+
+@functools.lru_cache(maxsize=4096)
+def _side(
+    bounds: tuple[int, ...], dimensions: tuple[str, ...], size: int, limit: int = 20
+) -> tuple[tuple[int, ...], ...]:
+    """Ways to unroll along one side of an array, the fullest first."""
+    allowed = [d for d, name in enumerate(DIMENSIONS) if name in dimensions and bounds[d] > 1]
+    ways = {_ONES}
+    for d in allowed:
+        ways |= {_with(_ONES, d, factor) for factor in _factors(bounds[d], size)}
+    for first, second in itertools.permutations(allowed, 2):
+        for factor in _factors(bounds[first], size // 2):
+            for other in _factors(bounds[second], size // factor):
+                ways.add(_with(_with(_ONES, first, factor), second, other))
+
+    def speed(way: tuple[int, ...]) -> float:
+        return math.prod(bounds) / math.prod(_after(bounds, way))
+
+    return tuple(sorted(ways, key=lambda way: (-speed(way), way))[:limit])
+
+
+def _factors(bound: int, size: int) -> set[int]:
+    """The fewest elements that are as fast as `size`, and the most that divide the bound."""
+    most = min(bound, size)
+    if most < 2:
+        return set()
+    rounds = -(-bound // most)
+    even = max(factor for factor in range(1, most + 1) if bound % factor == 0)
+    return {factor for factor in (-(-bound // rounds), even) if factor > 1}
+
+
+def _with(values: tuple[int, ...], place: int, value: int) -> tuple[int, ...]:
+    return (*values[:place], value, *values[place + 1 :])
+
+
+def refit(mapping: Mapping, loops: Loops, parts: Sequence[Stage]) -> Mapping:
+    """The same mapping for other bounds: tiles of a whole bound stay whole, others are cut to it."""
+    n = len(mapping.rows)
+    tiles = [[1] * 8 for _ in range(n + 1)]
+    rows = [list(row) for row in mapping.rows]
+    columns = [list(column) for column in mapping.columns]
+    for d, bound in enumerate(loops.bounds):
+        for stage in range(n - 1, -1, -1):
+            inner = tiles[stage + 1][d]
+            useful = -(-bound // inner)
+            rows[stage][d] = min(rows[stage][d], useful)
+            columns[stage][d] = min(columns[stage][d], useful // rows[stage][d])
+            block = inner * rows[stage][d] * columns[stage][d]
+            old = mapping.tiles[stage][d]
+            wanted = block if parts[stage].tied else -(-old // block) * block
+            whole = stage == 0 or wanted >= bound or (old == mapping.tiles[0][d] and not parts[stage].tied)
+            tiles[stage][d] = bound if whole else wanted
+    return Mapping(
+        tiles=tuple(tuple(row) for row in tiles),
+        rows=tuple(tuple(row) for row in rows),
+        columns=tuple(tuple(column) for column in columns),
+        stationary=mapping.stationary,
+    )
+
+
+def _arrays(parts: Sequence[Stage]) -> tuple[Array | None, ...]:
+    return tuple(part.array for part in parts)
+
+
+def _shape(loops: Loops) -> np.ndarray:
+    return np.array([loops.stride, loops.dilation, loops.padding], np.int64).T.copy()
+
+
+def check_fits(label: str, target: Target, widths: Widths) -> None:
+    """Nothing, if single elements fit every memory, so that there is a mapping.
+
+    Raises:
+        MappingError: they do not; the message names the layer, the memory and the words.
+    """
+    for level in target.levels[1:]:
+        if level.size_bits is None:
+            continue
+        bits = {"input": widths.input, "weight": widths.weight, "output": widths.partial_sum}
+        needed = {tensor: -(-bits[tensor] // level.word_bits) for tensor in TENSORS if tensor in level.holds}
+        available = level.size_bits // level.word_bits
+        if sum(needed.values()) > available:
+            parts = ", ".join(f"{tensor} {count}" for tensor, count in needed.items())
+            raise MappingError(
+                f"layer '{label}' does not fit {target.name}: memory '{level.name}' has {available} words of "
+                f"{level.word_bits} bits, but one element of each tensor that it holds takes "
+                f"{sum(needed.values())} ({parts})"
+            )

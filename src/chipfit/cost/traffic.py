@@ -1,0 +1,96 @@
+"""Words in main memory, and what a layer streams to and from it beside its loop nest.
+
+A word of a memory holds `word_bits // bits` whole elements; an element wider than a word takes
+`ceil(bits / word_bits)` words. Biases are not charged anywhere: one word an output channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chipfit.cost.base import Cost, LayerCost
+from chipfit.hardware.target import Target
+from chipfit.workload.network import Layer, Tensor
+
+
+def words(elements: int, bits: int, word_bits: int) -> int:
+    """Words that hold so many elements, none of them split.
+
+    >>> words(10, 5, 16)  # three in a word
+    4
+    >>> words(10, 20, 16)  # two words each
+    20
+    """
+    if bits > word_bits:
+        return elements * -(-bits // word_bits)
+    return -(-elements // (word_bits // bits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Accesses of the main memory (words)."""
+
+    read_words: int = 0
+    write_words: int = 0
+
+    @property
+    def words(self) -> int:
+        """Reads and writes together (words)."""
+        return self.read_words + self.write_words
+
+    def bits(self, target: Target) -> int:
+        """Reads and writes together (bits)."""
+        return self.words * target.main_memory.word_bits
+
+    def energy_j(self, target: Target) -> float:
+        """Energy of the accesses (J)."""
+        memory = target.main_memory
+        return self.read_words * memory.read_energy_j + self.write_words * memory.write_energy_j
+
+    def latency_s(self, target: Target) -> float:
+        """Time that the accesses take at the full bandwidth of the main memory (s)."""
+        bandwidth = target.main_memory.bandwidth_bits_per_cycle
+        return self.bits(target) / bandwidth / target.clock_hz if bandwidth else 0.0
+
+
+def streamed(layer: Layer, target: Target) -> Traffic:
+    """What a layer reads and writes once in main memory, beside the tensors of its nest.
+
+    For a nest: the further inputs and outputs of the layers fused into it. For a layer without a
+    nest: everything it touches. Nothing of it is charged in a memory on the chip, a lower bound.
+    """
+    first = 1 if layer.loops else 0
+    inputs = list(layer.inputs[first:])
+    if layer.weight and not layer.loops:
+        inputs.append(layer.weight)
+    return Traffic(
+        read_words=_total(inputs, target),
+        write_words=_total(layer.outputs[first:], target),
+    )
+
+
+def traffic_cost(layer: Layer, target: Target) -> LayerCost:
+    """The cost of a layer without a nest: its tensors once through main memory."""
+    traffic = streamed(layer, target)
+    latency_s = traffic.latency_s(target)
+    memory = target.main_memory.name
+    energy = {memory: traffic.energy_j(target)}
+    if target.static_power_w:
+        energy["static"] = target.static_power_w * latency_s
+    return LayerCost(
+        name=layer.name,
+        operator=layer.operator,
+        cost=Cost(latency_s=latency_s, energy_j=sum(energy.values()), dram_bits=traffic.bits(target)),
+        macs=0,
+        utilization=0.0,
+        energy_by_component_j=energy,
+        latency_by_component_s={memory: latency_s},
+        input_bits=layer.input_bits,
+        weight_bits=layer.weight_bits,
+    )
+
+
+def _total(tensors: Iterable[Tensor], target: Target) -> int:
+    word_bits = target.main_memory.word_bits
+    return sum(words(t.elements, t.bits, word_bits) for t in tensors)
