@@ -69,7 +69,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     '; valid: a, b'
     """
     known = sorted(valid)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    same = [word for word in known if word.casefold() == name.casefold()]
+    close = same or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f", did you mean '{close[0]}'?"
     return "; valid: " + ", ".join(known)

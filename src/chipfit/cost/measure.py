@@ -296,7 +296,7 @@ def _warnings(threads: int, p10_s: float, p90_s: float) -> list[str]:
     found: list[str] = []
     cores = os.cpu_count() or 1
     if threads > cores:
-        found.append(f"{threads} threads on {cores} cores wait for each other")
+        found.append(f"more threads ({threads}) than cores ({cores})")
     if p90_s > STEADY_RATIO * p10_s:
         found.append(
             f"runs differ: the 90th percentile is {p90_s / p10_s:.2f} times the 10th; is the host busy?"

@@ -123,7 +123,9 @@ def parse_target(text: str, file: str) -> Target:
     try:
         model = _Target.model_validate(data)
     except ValidationError as error:
-        problems += [_problem(entry) for entry in error.errors(include_url=False)]
+        entries = error.errors(include_url=False)
+        # An unknown key stands before the missing key that it was probably meant to be.
+        problems += [_problem(e) for e in sorted(entries, key=lambda e: e["type"] not in _UNKNOWN)]
     problems += _structure(data)
     target = None
     if model is not None:
@@ -224,7 +226,7 @@ def _bandwidth(value: object) -> tuple[float, str]:
     return _quantity("size", zero=False)(amount), per
 
 
-def _one_of(what: str, valid: Sequence[str]) -> Callable[[object], tuple[str, ...]]:
+def _one_of(what: str, valid: Sequence[str], *, empty: bool) -> Callable[[object], tuple[str, ...]]:
     def read(value: object) -> tuple[str, ...]:
         if not isinstance(value, list):
             raise ValueError(f"must be a list of {what}s, got {_given(value)}")
@@ -235,8 +237,10 @@ def _one_of(what: str, valid: Sequence[str]) -> Callable[[object], tuple[str, ..
             if not isinstance(n, str) or n not in valid
         ]
         if wrong:
-            raise ValueError("holds " + "; ".join(wrong))
+            raise ValueError("names " + "; ".join(wrong))
         found = [str(n) for n in names]
+        if not found and not empty:
+            raise ValueError(f"must name at least one {what}")
         if len(set(found)) < len(found):
             raise ValueError(f"names a {what} twice: {', '.join(found)}")
         return tuple(found)
@@ -290,12 +294,12 @@ class _Level(_Part):
     size: Annotated[int, BeforeValidator(_size)] | None = None
     words: _Count | None = None
     bandwidth: Annotated[tuple[float, str], BeforeValidator(_bandwidth)] | None = None
-    holds: Annotated[tuple[str, ...], BeforeValidator(_one_of("tensor", TENSORS))] = TENSORS
+    holds: Annotated[tuple[str, ...], BeforeValidator(_one_of("tensor", TENSORS, empty=False))] = TENSORS
     source: _Text | None = None
     sources: _Sources = Field(default_factory=dict)
 
 
-_Dimensions = Annotated[tuple[str, ...], BeforeValidator(_one_of("dimension", DIMENSIONS))]
+_Dimensions = Annotated[tuple[str, ...], BeforeValidator(_one_of("dimension", DIMENSIONS, empty=True))]
 
 
 class _Array(_Part):
@@ -334,6 +338,8 @@ _PARTS: Mapping[str, type[_Part]] = {
     "arithmetic": _Mac,
 }
 
+_UNKNOWN = ("extra_forbidden", "invalid_key")
+
 _EXPECTED = {
     "int_type": "a whole number",
     "int_parsing_size": "a whole number of a sensible size",
@@ -350,7 +356,7 @@ def _problem(entry: Any) -> str:
     kind: str = entry["type"]
     loc: tuple[int | str, ...] = entry["loc"]
     path, value, context = _path(loc), entry["input"], entry.get("ctx", {})
-    if kind in ("extra_forbidden", "invalid_key"):
+    if kind in _UNKNOWN:
         words = [part for part in loc[:-1] if isinstance(part, str)]
         valid = _PARTS[words[-1] if words else ""].model_fields
         where = f" in {_path(loc[:-1])}" if loc[:-1] else ""
@@ -464,7 +470,7 @@ def _known_holds(level: Mapping[Any, Any]) -> tuple[str, ...] | None:
     if "holds" not in level:
         return TENSORS
     try:
-        return _one_of("tensor", TENSORS)(level["holds"])
+        return _one_of("tensor", TENSORS, empty=False)(level["holds"])
     except ValueError:
         return None
 
@@ -476,10 +482,12 @@ def _known_holds(level: Mapping[Any, Any]) -> tuple[str, ...] | None:
 def _build(model: _Target, file: str) -> tuple[Target | None, list[str]]:
     """The target, or what keeps it from being one."""
     whole = model.source or f"stated in {file}"
-    problems = [f"unknown key '{key}' in sources{nearest(key, own)}" for key, own in _odd_sources(model)]
+    problems = list(_source_problems(model))
     sources = dict(model.sources)
     levels: list[MemoryLevel] = []
     for index, level in enumerate(model.levels):
+        if index > 0 and level.size is None and level.words is None:
+            continue  # reported with the structure
         try:
             levels.append(_level(level, model.clock, whole))
         except TargetError as error:
@@ -512,7 +520,8 @@ def _build(model: _Target, file: str) -> tuple[Target | None, list[str]]:
     partial = model.partial_sum_bits
     if partial is not None and partial < model.native_bits:
         problems.append(f"partial_sum_bits ({partial}) is below native_bits ({model.native_bits})")
-    if problems or arithmetic is None or any(array.below not in order for array in arrays):
+    complete = len(levels) == len(order) and all(array.below in order for array in arrays)
+    if problems or arithmetic is None or not complete:
         return None, problems
     try:
         target = Target(
@@ -603,11 +612,12 @@ def _arithmetic(mac: _Mac, whole: str) -> Arithmetic:
     )
 
 
-def _odd_sources(model: _Target) -> Iterator[tuple[str, Sequence[str]]]:
-    """Keys under `sources` that name no number of their part, with the valid ones."""
+def _source_problems(model: _Target) -> Iterator[str]:
+    """Keys under `sources` that name no number of their part."""
     numbers = ("clock", "native_bits", "partial_sum_bits", "static_power", "area")
-    parts: list[tuple[Mapping[str, str], Sequence[str]]] = [(model.sources, numbers)]
-    parts += [(level.sources, ("size", "word_bits", "bandwidth", "energy")) for level in model.levels]
-    parts += [(array.sources, ("rows", "columns", "hop_energy")) for array in model.arrays]
-    for sources, valid in parts:
-        yield from ((key, valid) for key in sources if key not in valid)
+    of_level, of_array = ("size", "word_bits", "bandwidth", "energy"), ("rows", "columns", "hop_energy")
+    parts: list[tuple[str, Mapping[str, str], Sequence[str]]] = [("sources", model.sources, numbers)]
+    parts += [(f"levels[{i}].sources", level.sources, of_level) for i, level in enumerate(model.levels)]
+    parts += [(f"arrays[{i}].sources", array.sources, of_array) for i, array in enumerate(model.arrays)]
+    for path, sources, valid in parts:
+        yield from (f"unknown key '{k}' in {path}{nearest(k, valid)}" for k in sources if k not in valid)
