@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
 
-from chipfit.errors import NetworkError
+from chipfit.errors import NetworkError, nearest
 
 DIMENSIONS = ("N", "G", "K", "C", "P", "Q", "R", "S")
 
@@ -142,7 +142,10 @@ class Layer:
     `inputs[0]` is the input and `outputs[0]` the output; further inputs are what fused layers read,
     further outputs are the same values kept at another width for another reader. `weight` is the
     second operand: constant weights, or an activation in attention (`weight.constant` tells).
-    `parameters` counts weights, biases and normalisation constants.
+    `parameters` counts weights, biases and normalisation constants, each in the first layer that uses
+    it. Constants of one value a channel (biases, normalisation) are counted there only: they are not
+    among `inputs`. `tables` are constants stored whole and read in part (embeddings): what is read
+    of them is among `inputs`, under the same name.
     """
 
     name: str
@@ -153,6 +156,7 @@ class Layer:
     outputs: tuple[Tensor, ...] = ()
     parameters: int = 0
     fused: tuple[str, ...] = ()
+    tables: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         if self.loops is not None and not (self.inputs and self.weight and self.outputs):
@@ -224,7 +228,9 @@ class Network:
     @property
     def weight_memory_bits(self) -> int:
         """Storage of all constant operands, each counted once (bits)."""
-        seen = {t.name: t.size_bits for layer in self.layers for t in _constants(layer)}
+        seen: dict[str, int] = {}
+        for tensor in (t for layer in self.layers for t in _constants(layer)):
+            seen[tensor.name] = max(seen.get(tensor.name, 0), tensor.size_bits)
         return sum(seen.values())
 
     @property
@@ -241,7 +247,8 @@ class Network:
         peak = 0
         for step, layer in enumerate(self.layers):
             for tensor in _activations(layer):
-                alive[tensor.name] = tensor.size_bits
+                # A layer that reads only a part of a tensor does not shrink it.
+                alive[tensor.name] = max(alive.get(tensor.name, 0), tensor.size_bits)
             peak = max(peak, sum(alive.values()))
             alive = {name: size for name, size in alive.items() if last[name] > step}
         return peak
@@ -265,6 +272,7 @@ class Network:
                 inputs=tuple(change(t) for t in layer.inputs),
                 weight=change(layer.weight) if layer.weight else None,
                 outputs=tuple(change(t) for t in layer.outputs),
+                tables=tuple(change(t) for t in layer.tables),
             )
             for layer in self.layers
         )
@@ -283,16 +291,17 @@ class Network:
         """
         try:
             return cls(
-                name=data["name"],
+                name=_read(data, "name", str),
                 layers=tuple(_layer_from_json(layer) for layer in data["layers"]),
-                warnings=tuple(data.get("warnings", ())),
+                warnings=tuple(str(warning) for warning in data.get("warnings", ())),
             )
-        except (KeyError, TypeError) as error:
-            raise NetworkError(f"not a network in JSON: {error}") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
+            raise NetworkError(f"not a network in JSON: {reason}") from error
 
 
 def _constants(layer: Layer) -> list[Tensor]:
-    operands = [*layer.inputs, *([layer.weight] if layer.weight else [])]
+    operands = [*layer.inputs, *([layer.weight] if layer.weight else []), *layer.tables]
     return [tensor for tensor in operands if tensor.constant]
 
 
@@ -301,24 +310,68 @@ def _activations(layer: Layer) -> list[Tensor]:
     return [tensor for tensor in operands if not tensor.constant]
 
 
+_T = TypeVar("_T")
+
+
+def _read(data: Mapping[str, Any], key: str, kind: type[_T]) -> _T:
+    value = data[key]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"'{key}' must be {kind.__name__}, got {value!r}")
+    return value
+
+
+def _sizes(values: Any) -> tuple[int, ...]:
+    sizes: tuple[Any, ...] = tuple(values)
+    if not all(type(size) is int for size in sizes):
+        raise TypeError(f"sizes must be int, got {sizes!r}")
+    return sizes
+
+
+def _only(data: Mapping[str, Any], kind: type) -> None:
+    valid = [f.name for f in fields(kind)]
+    for key in data:
+        if key not in valid:
+            raise TypeError(f"unknown key '{key}'{nearest(key, valid)}")
+
+
 def _tensor_from_json(data: Mapping[str, Any]) -> Tensor:
-    return Tensor(**{**data, "shape": tuple(data["shape"])})
+    _only(data, Tensor)
+    zeros = data.get("zeros")
+    return Tensor(
+        name=_read(data, "name", str),
+        shape=_sizes(data["shape"]),
+        bits=_read(data, "bits", int),
+        floating=bool(data.get("floating", False)),
+        constant=bool(data.get("constant", False)),
+        zeros=None if zeros is None else float(zeros),
+    )
+
+
+def _loops_from_json(data: Mapping[str, Any]) -> Loops:
+    _only(data, Loops)
+    bounds = {key: _read(data, key, int) for key in DIMENSIONS if key in data}
+
+    def pair(key: str, default: int) -> tuple[int, int]:
+        rows, columns = _sizes(data.get(key, (default, default)))
+        return rows, columns
+
+    return replace(
+        Loops(stride=pair("stride", 1), dilation=pair("dilation", 1), padding=pair("padding", 0)), **bounds
+    )
 
 
 def _layer_from_json(data: Mapping[str, Any]) -> Layer:
-    bounds: dict[str, Any] | None = data.get("loops")
-    loops = None
-    if bounds is not None:
-        values: dict[str, Any] = {k: v if k in DIMENSIONS else tuple(v) for k, v in bounds.items()}
-        loops = Loops(**values)
+    _only(data, Layer)
+    loops = data.get("loops")
     weight = data.get("weight")
     return Layer(
-        name=data["name"],
-        operator=data["operator"],
-        loops=loops,
+        name=_read(data, "name", str),
+        operator=_read(data, "operator", str),
+        loops=None if loops is None else _loops_from_json(loops),
         inputs=tuple(_tensor_from_json(t) for t in data.get("inputs", ())),
-        weight=_tensor_from_json(weight) if weight else None,
+        weight=None if weight is None else _tensor_from_json(weight),
         outputs=tuple(_tensor_from_json(t) for t in data.get("outputs", ())),
-        parameters=data.get("parameters", 0),
-        fused=tuple(data.get("fused", ())),
+        parameters=_read({"parameters": 0, **data}, "parameters", int),
+        fused=tuple(str(name) for name in data.get("fused", ())),
+        tables=tuple(_tensor_from_json(t) for t in data.get("tables", ())),
     )
