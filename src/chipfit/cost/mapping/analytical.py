@@ -14,9 +14,9 @@ from chipfit.cost.mapping.mapper import (
     Stage,
     Widths,
     check_fits,
+    chip,
     evaluate,
     find,
-    machine,
     stages,
 )
 from chipfit.cost.mapping.nest import ORDER
@@ -167,7 +167,7 @@ def _map_all(jobs: Sequence[_Job], target: Target, objective: str) -> dict[_Job,
         # Jobs whose elements pack alike share a search: only the prices of a multiply differ.
         alike: dict[bytes, _Job] = {}
         for job in group:
-            alike.setdefault(machine(target, job.widths).per_word.tobytes(), job)
+            alike.setdefault(chip(target, job.widths).per_word.tobytes(), job)
         for number, job in enumerate(alike.values()):
             seeds = [*pool]
             if neighbour and _family(neighbour[0]) == _family(loops):

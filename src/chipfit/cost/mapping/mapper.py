@@ -10,8 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chipfit.cost.mapping import nest
-from chipfit.cost.mapping.search import DRAM, EDP, ENERGY, LATENCY, hulls, prepare, search
+from chipfit.cost.mapping.nest import (
+    DRAM,
+    EDP,
+    ENERGY,
+    LATENCY,
+    MAX_CHAINS,
+    MAX_SIZES,
+    Chip,
+    Ints,
+    Tables,
+    count,
+    prepare,
+    search,
+)
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import TENSORS, Array, Target
 from chipfit.workload.network import DIMENSIONS, Loops
@@ -54,7 +66,7 @@ class Mapping:
     stationary: tuple[str, ...]
 
     @property
-    def factors(self) -> np.ndarray:
+    def factors(self) -> Ints:
         """Processing elements by stage and dimension."""
         return np.array(self.rows, np.int64) * np.array(self.columns, np.int64)
 
@@ -97,22 +109,14 @@ def stages(target: Target) -> tuple[Stage, ...]:
     return _stages(tuple((level.name, tuple(level.holds)) for level in target.levels), target.arrays)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """A target at given widths, as the arrays that `nest.evaluate` takes."""
-
-    stages: tuple[Stage, ...]
-    tied: np.ndarray
-    holds: np.ndarray
-    holders: np.ndarray
-    per_word: np.ndarray
-    capacity: np.ndarray
-    price: np.ndarray
-    static_j: float
-
-
-def machine(target: Target, widths: Widths) -> Machine:
-    """The arrays of a target for operands of these widths."""
+def chip(
+    target: Target,
+    widths: Widths,
+    mac_energy_j: float = 0.0,
+    streamed_words: float = 0.0,
+    streamed_energy_j: float = 0.0,
+) -> Chip:
+    """A target for operands of these widths, in the arrays of the compiled functions."""
     parts = stages(target)
     n = len(parts)
     holds = np.zeros((n, 3), np.bool_)
@@ -124,7 +128,6 @@ def machine(target: Target, widths: Widths) -> Machine:
         if stage.array is not None:
             price[2, i] = stage.array.hop_energy_j
         if stage.memory is None:
-            per_word[i] = per_word[i - 1]
             continue
         level = target.levels[stage.memory]
         holds[i] = [stage.memory == 0 or tensor in level.holds for tensor in TENSORS]
@@ -140,15 +143,32 @@ def machine(target: Target, widths: Widths) -> Machine:
     for t in range(3):
         chain = np.flatnonzero(holds[:, t])
         holders[t, : len(chain)] = chain
-    return Machine(
-        stages=parts,
+    return Chip(
         tied=np.array([stage.tied for stage in parts]),
         holds=holds,
         holders=holders,
         per_word=per_word,
         capacity=capacity,
         price=price,
-        static_j=target.static_power_w / target.clock_hz,
+        scalars=np.array(
+            [mac_energy_j, target.static_power_w / target.clock_hz, streamed_words, streamed_energy_j]
+        ),
+    )
+
+
+def _tables(stages: int, chains: int) -> Tables:
+    sizes = min(MAX_SIZES, chains * (2 * stages + 1))
+    return Tables(
+        tiles=np.ones((8, chains, stages + 1), np.int64),
+        factors=np.ones((stages, 8), np.int64),
+        iterations=np.ones((8, chains, stages), np.int64),
+        counts=np.ones((8, chains, stages + 1, stages + 1)),
+        spans=np.zeros((8, chains, stages + 1, 2), np.int64),
+        rows=np.zeros((sizes, sizes, 2)),
+        columns=np.zeros((sizes, sizes, 2)),
+        sizes=np.zeros((4, sizes), np.int64),
+        used=np.zeros(4, np.int64),
+        work=np.zeros((chains, stages + 1), np.int64),
     )
 
 
@@ -173,27 +193,16 @@ def evaluate(
         streamed_words: words that cross the main memory besides.
         streamed_energy_j: their energy (J).
     """
-    made = machine(target, widths)
-    n = len(made.stages)
-    bounds = np.array(loops.bounds, np.int64)
-    tiles = np.array(mapping.tiles, np.int64).T.reshape(8, 1, n + 1).copy()
-    factors = mapping.factors
-    chains = np.ones(8, np.int64)
-    iterations = np.ones((8, 1, n), np.int64)
-    counts = np.ones((8, 1, n + 1, n + 1))
-    spans = np.zeros((8, 1, n + 1, 2), np.int64)
-    sizes, used = prepare(bounds, factors, tiles, chains, iterations, counts, spans)
-    shape = _shape(loops)
-    rows = hulls(loops.P, loops.R, *shape[0], sizes[0], used[0], sizes[2], used[2])
-    columns = hulls(loops.Q, loops.S, *shape[1], sizes[1], used[1], sizes[3], used[3])
+    made = chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j)
+    n = len(made.capacity)
+    tables = _tables(n, 1)
+    tables.tiles[:, 0, :] = np.array(mapping.tiles, np.int64).T
+    tables.factors[:] = mapping.factors
+    prepare(np.array(loops.bounds, np.int64), _shape(loops), np.ones(8, np.int64), tables)
     accesses = np.zeros((3, n, 3))
     out = np.zeros(4 + n)
-    fits = nest.evaluate(
-        np.zeros(8, np.int64), tiles, factors.T.reshape(8, 1, n).copy(), iterations, counts, spans,
-        rows, columns, np.array([TENSORS.index(t) for t in mapping.stationary], np.int64),
-        made.holds, made.holders, made.per_word, made.capacity, made.price,
-        np.array([mac_energy_j, made.static_j, streamed_words, streamed_energy_j]), accesses, out,
-    )  # fmt: skip
+    order = np.array([TENSORS.index(t) for t in mapping.stationary], np.int64)
+    fits = count(np.zeros(8, np.int64), order, tables, made, accesses, out)
     if not fits:
         return None
     return Counts(
@@ -241,44 +250,46 @@ def find(
     if objective not in OBJECTIVES:
         raise MappingError(f"unknown objective '{objective}'{nearest(objective, OBJECTIVES)}")
     check_fits(label, target, widths)
-    made = machine(target, widths)
-    options = unrollings(loops.bounds, _arrays(made.stages))
-    fitted = [refit(seed, loops, made.stages) for seed in seeds if len(seed.rows) == len(made.stages)]
+    parts = stages(target)
+    n = len(parts)
+    options = list(unrollings(loops.bounds, tuple(part.array for part in parts)))
+    fitted = [refit(seed, loops, parts) for seed in seeds if len(seed.rows) == n]
     known = {(option.rows, option.columns): i for i, option in enumerate(options)}
     for seed in fitted:
-        key = (seed.rows, seed.columns)
-        if key not in known:
-            known[key] = len(options)
-            options = (*options, Unrolling(rows=seed.rows, columns=seed.columns))
-    n = len(made.stages)
+        if (seed.rows, seed.columns) not in known:
+            known[(seed.rows, seed.columns)] = len(options)
+            options.append(Unrolling(rows=seed.rows, columns=seed.columns))
     seed_tiles = np.ones((len(fitted), 8, n + 1), np.int64)
     seed_order = np.zeros((len(fitted), n), np.int64)
     for i, seed in enumerate(fitted):
         seed_tiles[i] = np.array(seed.tiles).T
         seed_order[i] = [TENSORS.index(t) for t in seed.stationary]
-    found, best, tiles, order, _ = search(
+    found_tiles = np.ones((len(options), 8, n + 1), np.int64)
+    found_order = np.zeros((len(options), n), np.int64)
+    best = search(
         np.array(loops.bounds, np.int64),
         _shape(loops),
         np.array([np.array(o.rows) * np.array(o.columns) for o in options], np.int64),
         seed_tiles,
         np.array([known[(seed.rows, seed.columns)] for seed in fitted], np.int64),
         seed_order,
-        made.tied,
-        made.holds,
-        made.holders,
-        made.per_word,
-        made.capacity,
-        made.price,
-        np.array([mac_energy_j, made.static_j, streamed_words, streamed_energy_j]),
         OBJECTIVES[objective],
-        np.array(effort, np.int64),
+        effort[0],
+        effort[1],
+        _tables(n, MAX_CHAINS),
+        chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j),
+        found_tiles,
+        found_order,
+        np.zeros((len(options), 3)),
+        np.zeros((3, n, 3)),
+        np.zeros(4 + n),
     )
-    assert found, "single elements fit, so there is a mapping"
+    assert best >= 0, "single elements fit, so there is a mapping"
     return Mapping(
-        tiles=tuple(tuple(int(v) for v in row) for row in tiles.T),
+        tiles=tuple(tuple(int(v) for v in row) for row in found_tiles[best].T),
         rows=options[best].rows,
         columns=options[best].columns,
-        stationary=tuple(TENSORS[i] for i in order),
+        stationary=tuple(TENSORS[i] for i in found_order[best]),
     )
 
 
@@ -359,7 +370,7 @@ def _side(
 ) -> tuple[tuple[int, ...], ...]:
     """Ways to unroll along one side of an array, the fullest first."""
     allowed = [d for d, name in enumerate(DIMENSIONS) if name in dimensions and bounds[d] > 1]
-    ways = {_ONES}
+    ways: set[tuple[int, ...]] = {_ONES}
     for d in allowed:
         ways |= {_with(_ONES, d, factor) for factor in _factors(bounds[d], size)}
     for first, second in itertools.permutations(allowed, 2):
@@ -412,11 +423,7 @@ def refit(mapping: Mapping, loops: Loops, parts: Sequence[Stage]) -> Mapping:
     )
 
 
-def _arrays(parts: Sequence[Stage]) -> tuple[Array | None, ...]:
-    return tuple(part.array for part in parts)
-
-
-def _shape(loops: Loops) -> np.ndarray:
+def _shape(loops: Loops) -> Ints:
     return np.array([loops.stride, loops.dilation, loops.padding], np.int64).T.copy()
 
 

@@ -28,14 +28,71 @@ Conventions of this package (`stage`, `d`, `t` index everything):
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+# Division by zero cannot happen, and its checks would double the time to compile.
+njit = numba.njit(cache=True, error_model="numpy")
 
 INPUT, WEIGHT, OUTPUT = 0, 1, 2
+
+
+class Tables(NamedTuple):
+    """The chains of each dimension, and what follows from them.
+
+    tiles: [d, chain, stage] extents (8, chains, stages + 1).
+    factors: [stage, d] processing elements below the stage (stages, 8).
+    iterations: [d, chain, stage] loop iterations in a full tile (8, chains, stages).
+    counts: [d, chain, e, a] of `chain_counts`.
+    spans: [d, chain, stage, 0 tile | 1 block] index into `rows` (P, R) or `columns` (Q, S); the
+        datapath's tile last (8, chains, stages + 1, 2).
+    rows: [P size, R size, 0 sum | 1 most] of `covered`.
+    columns: the same for Q and S.
+    sizes: tiles and blocks along P Q R S (4, sizes), and how many they are: used (4).
+    work: scratch of `cuts` (chains, stages + 1).
+    """
+
+    tiles: Ints
+    factors: Ints
+    iterations: Ints
+    counts: Floats
+    spans: Ints
+    rows: Floats
+    columns: Floats
+    sizes: Ints
+    used: Ints
+    work: Ints
+
+
+class Chip(NamedTuple):
+    """A target at given widths.
+
+    tied: stages without loops of their own (stages).
+    holds: [stage, t] whether a stage holds a tensor (stages, 3).
+    holders: [t, i] stages that hold a tensor, outermost first, then -1 (3, stages + 2).
+    per_word: [stage, input | weight | output | partial sum] elements in a word, or minus the words of
+        an element (stages, 4).
+    capacity: words by stage (stages).
+    price: [read | write | hop | words per cycle, stage] (4, stages).
+    scalars: energy of all multiply-accumulates (J), static energy a cycle (J), words streamed through
+        the outermost memory besides, their energy (J).
+    """
+
+    tied: Flags
+    holds: Flags
+    holders: Ints
+    per_word: Floats
+    capacity: Floats
+    price: Floats
+    scalars: Floats
+
 
 #: Tensor x dimension (N G K C P Q R S): 1 where the tensor depends on the dimension.
 RELEVANT = np.array(
@@ -59,8 +116,12 @@ ORDER = np.array(
 POSITION = np.argsort(ORDER, axis=1).astype(np.int64)
 
 
-@numba.njit(cache=True)
-def chain_counts(tiles, factors, counts):  # noqa: ANN001, ANN201 - compiled
+@njit
+def chain_counts(
+    tiles: Ints,
+    factors: Ints,
+    counts: Floats,
+) -> None:
     """Counts of one chain, ragged ends included.
 
     Args:
@@ -123,8 +184,17 @@ def chain_counts(tiles, factors, counts):  # noqa: ANN001, ANN201 - compiled
             counts[e, a] = full + (1.0 if rest > 0 else 0.0)
 
 
-@numba.njit(cache=True)
-def covered(bound, kernel, tile, kernel_tile, stride, dilation, padding, out):  # noqa: ANN001, ANN201
+@njit
+def covered(
+    bound: int,
+    kernel: int,
+    tile: int,
+    kernel_tile: int,
+    stride: int,
+    dilation: int,
+    padding: int,
+    out: Floats,
+) -> None:
     """Rows fetched when outputs and kernel are cut into tiles: out[0] their sum, out[1] the most."""
     first = (padding + 1) // 2
     rows = (bound - 1) * stride + (kernel - 1) * dilation + 1 - padding
@@ -144,57 +214,32 @@ def covered(bound, kernel, tile, kernel_tile, stride, dilation, padding, out):  
     out[1] = most
 
 
-@numba.njit(cache=True)
-def _words(elements, per_word):  # noqa: ANN001, ANN202
+@njit
+def _words(
+    elements: float,
+    per_word: float,
+) -> float:
     # per_word < 0: so many words an element
     return np.ceil(elements / per_word) if per_word > 0 else -per_word * elements
 
 
-@numba.njit(cache=True)
-def evaluate(  # noqa: ANN201
-    pick,  # noqa: ANN001
-    tiles,  # noqa: ANN001
-    factors,  # noqa: ANN001
-    iterations,  # noqa: ANN001
-    counts,  # noqa: ANN001
-    spans,  # noqa: ANN001
-    rows,  # noqa: ANN001
-    columns,  # noqa: ANN001
-    order,  # noqa: ANN001
-    holds,  # noqa: ANN001
-    holders,  # noqa: ANN001
-    per_word,  # noqa: ANN001
-    capacity,  # noqa: ANN001
-    price,  # noqa: ANN001
-    scalars,  # noqa: ANN001
-    accesses,  # noqa: ANN001
-    out,  # noqa: ANN001
-):
+@njit
+def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats, out: Floats) -> bool:
     """Accesses, energy and cycles of one mapping; False if a tile does not fit its memory.
 
     Args:
         pick: chain of each dimension (8).
-        tiles: [d, chain, stage] extents (8, chains, stages + 1).
-        factors: [d, chain, stage] processing elements below the stage (8, chains, stages).
-        iterations: [d, chain, stage] loop iterations in a full tile (8, chains, stages).
-        counts: [d, chain, e, a] of `chain_counts`.
-        spans: [d, chain, stage, 0 tile | 1 block] index into `rows` (P, R) or `columns` (Q, S);
-            the datapath's tile last (8, chains, stages + 1, 2).
-        rows: [P size, R size, 0 sum | 1 most] of `covered`.
-        columns: the same for Q and S.
         order: stationary tensor by stage (stages).
-        holds: [stage, t] whether a stage holds a tensor (stages, 3).
-        holders: [t, i] stages that hold a tensor, outermost first, then -1 (3, stages + 2).
-        per_word: [stage, input | weight | output | partial sum] elements in a word, or minus the
-            words of an element (stages, 4).
-        capacity: words by stage (stages).
-        price: [read | write | hop | words per cycle, stage] (4, stages).
-        scalars: energy of all multiply-accumulates (J), static energy a cycle (J), words streamed
-            through the outermost memory besides, their energy (J).
+        tables: the chains.
+        chip: the target.
         accesses: filled with [read | write | hop, stage, t] in words (3, stages, 3).
         out: filled with energy (J), cycles, words of the outermost memory, compute cycles, and the
             cycles that each stage needs for its accesses (4 + stages).
     """
+    tiles, iterations, counts, spans = tables.tiles, tables.iterations, tables.counts, tables.spans
+    rows, columns = tables.rows, tables.columns
+    holds, holders, per_word, price = chip.holds, chip.holders, chip.per_word, chip.price
+    capacity, scalars = chip.capacity, chip.scalars
     stages = capacity.shape[0]
     n0, g0, k0, c0 = tiles[0, pick[0], 0], tiles[1, pick[1], 0], tiles[2, pick[2], 0], tiles[3, pick[3], 0]
     p0, q0, r0, s0 = tiles[4, pick[4], 0], tiles[5, pick[5], 0], tiles[6, pick[6], 0], tiles[7, pick[7], 0]
@@ -222,7 +267,10 @@ def evaluate(  # noqa: ANN201
         if used > capacity[stage]:
             return False
 
-    accesses[:] = 0.0
+    for kind in range(3):
+        for stage in range(stages):
+            for t in range(3):
+                accesses[kind, stage, t] = 0.0
     split = np.empty(8, np.int64)
     for t in range(3):
         for i in range(stages):
@@ -342,3 +390,372 @@ def evaluate(  # noqa: ANN201
     out[0] = energy + scalars[1] * cycles
     out[1] = cycles
     return True
+
+
+# --- The search. It stands in this file because compiled functions are cached by file: a caller in
+# --- another file would go on using an old copy of what is above.
+
+MAX_CHAINS = 96
+MAX_SIZES = 256
+
+ENERGY, LATENCY, EDP, DRAM = 0, 1, 2, 3
+
+
+@njit
+def cuts(bound: int, factors: Ints, tied: Flags, tiles: Ints, work: Ints) -> int:
+    """Fill tiles[chain, stage] with ways to cut a dimension (the smallest tiles first); how many.
+
+    Multiples of a block: those that divide the number of blocks, powers of two, and the whole bound.
+    """
+    stages = len(factors)
+    count = 1
+    tiles[0, stages] = 1
+    for stage in range(stages - 1, -1, -1):
+        new = 0
+        for i in range(count):
+            inner = tiles[i, stage + 1]
+            block = inner * factors[stage]
+            if inner * (factors[stage] - 1) >= bound:
+                continue  # the last element would always idle
+            rounds = (bound + block - 1) // block
+            only = stage == 0 or tied[stage] or rounds == 1
+            multiple = 1
+            while multiple <= rounds and new < MAX_CHAINS:
+                useful = multiple == rounds or rounds % multiple == 0 or multiple & (multiple - 1) == 0
+                if (only and multiple == 1) or (not only and useful):
+                    for k in range(stage + 1, stages + 1):
+                        work[new, k] = tiles[i, k]
+                    work[new, stage] = block * multiple
+                    if stage == 0 or block * multiple > bound:
+                        work[new, stage] = bound
+                    new += 1
+                if only:
+                    break
+                multiple += 1
+        count = new
+        for i in range(count):
+            for k in range(stage, stages + 1):
+                tiles[i, k] = work[i, k]
+    return count
+
+
+@njit
+def prepare(bounds: Ints, shape: Ints, chains: Ints, tables: Tables) -> None:
+    """Fill the tables of the first chains[d] chains in `tables.tiles`.
+
+    `shape` = [row | column, stride | dilation | padding].
+    """
+    tiles, factors, iterations = tables.tiles, tables.factors, tables.iterations
+    counts, spans, sizes, used = tables.counts, tables.spans, tables.sizes, tables.used
+    stages = factors.shape[0]
+    for d in range(8):
+        if d >= 4:
+            used[d - 4] = 0
+        for i in range(chains[d]):
+            for stage in range(stages):
+                block = tiles[d, i, stage + 1] * factors[stage, d]
+                iterations[d, i, stage] = (tiles[d, i, stage] + block - 1) // block
+            chain_counts(tiles[d, i], factors[:, d], counts[d, i])
+            if d < 4:
+                continue
+            for stage in range(stages + 1):
+                for kind in range(2):
+                    value = tiles[d, i, stage]
+                    if kind == 1:
+                        if stage == stages:
+                            continue
+                        value = min(tiles[d, i, stage + 1] * factors[stage, d], bounds[d])
+                    index = 0
+                    while index < used[d - 4] and sizes[d - 4, index] != value:
+                        index += 1
+                    if index == used[d - 4]:
+                        sizes[d - 4, index] = value
+                        used[d - 4] += 1
+                    spans[d, i, stage, kind] = index
+    for i in range(used[0]):
+        for j in range(used[2]):
+            stride, dilation, padding = shape[0, 0], shape[0, 1], shape[0, 2]
+            covered(
+                bounds[4], bounds[6], sizes[0, i], sizes[2, j], stride, dilation, padding, tables.rows[i, j]
+            )
+    for i in range(used[1]):
+        for j in range(used[3]):
+            stride, dilation, padding = shape[1, 0], shape[1, 1], shape[1, 2]
+            covered(
+                bounds[5],
+                bounds[7],
+                sizes[1, i],
+                sizes[3, j],
+                stride,
+                dilation,
+                padding,
+                tables.columns[i, j],
+            )
+
+
+@njit
+def _score(
+    objective: int,
+    out: Floats,
+    score: Floats,
+) -> None:
+    score[1] = out[0]
+    if objective == ENERGY:
+        score[0] = out[0]
+        score[1] = out[1]
+    elif objective == LATENCY:
+        score[0] = out[1]
+    elif objective == EDP:
+        score[0] = out[0] * out[1]
+    else:
+        score[0] = out[2]
+
+
+@njit
+def _better(
+    score: Floats,
+    best: Floats,
+) -> bool:
+    if score[0] < best[0] * (1 - 1e-12):
+        return True
+    return score[0] <= best[0] * (1 + 1e-12) and score[1] < best[1] * (1 - 1e-12)
+
+
+@njit
+def _find_chain(wanted: Ints, tiles: Ints, count: int) -> int:
+    """The chain that is equal to `wanted`, or -1."""
+    for i in range(count):
+        same = True
+        for stage in range(len(wanted)):
+            if tiles[i, stage] != wanted[stage]:
+                same = False
+        if same:
+            return i
+    return -1
+
+
+@njit
+def _descend(
+    pick: Ints,
+    order: Ints,
+    best: Floats,
+    chains: Ints,
+    loops: Ints,
+    pairs: bool,
+    objective: int,
+    tables: Tables,
+    chip: Chip,
+    accesses: Floats,
+    out: Floats,
+    score: Floats,
+) -> int:
+    """Improve a mapping until no change helps; return the number of mappings evaluated.
+
+    Changes: the chain of one dimension; the order of one stage; then, if `pairs`, the chains of two
+    dimensions at once. `loops` lists the dimensions, then -1. `best` is the score of the result.
+    """
+    evaluations = 0
+    active = 0
+    while active < 8 and loops[active] >= 0:
+        active += 1
+    stages = len(order)
+    dimension_moves = max(active, 1)
+    moves = dimension_moves + stages
+    if pairs:
+        moves += active * active
+    best[0] = np.inf
+    best[1] = np.inf
+    since = 0
+    move = 0
+    # A move that changed nothing is not tried again until another one has changed something.
+    while since < moves:
+        first = 0
+        second = 0
+        stage = -1
+        tries = 1
+        if move < dimension_moves:
+            first = loops[move] if active > 0 else 0
+            second = first
+            tries = chains[first]
+        elif move < dimension_moves + stages:
+            stage = move - dimension_moves
+            tries = 0 if chip.tied[stage] else 3
+        else:
+            pair = move - dimension_moves - stages
+            first = loops[pair // active]
+            second = loops[pair % active]
+            tries = chains[first] * chains[second] if first < second else 0
+        kept_first = pick[first]
+        kept_second = pick[second]
+        kept_order = order[max(stage, 0)]
+        improved = False
+        for i in range(tries):
+            if stage >= 0:
+                order[stage] = i
+            else:
+                pick[second] = i // chains[first] if first != second else i
+                pick[first] = i % chains[first]
+            evaluations += 1
+            if count(pick, order, tables, chip, accesses, out):
+                _score(objective, out, score)
+                if _better(score, best):
+                    best[0] = score[0]
+                    best[1] = score[1]
+                    improved = True
+                    kept_first = pick[first]
+                    kept_second = pick[second]
+                    kept_order = order[max(stage, 0)]
+        pick[first] = kept_first
+        pick[second] = kept_second
+        if stage >= 0:
+            order[stage] = kept_order
+        since = 0 if improved else since + 1
+        move = (move + 1) % moves
+        if improved and move >= dimension_moves + stages:
+            move = 0  # small changes first again
+    return evaluations
+
+
+@njit
+def search(
+    bounds: Ints,
+    shape: Ints,
+    unrollings: Ints,
+    seeds: Ints,
+    seed_unrolling: Ints,
+    seed_order: Ints,
+    objective: int,
+    starts: int,
+    polished: int,
+    tables: Tables,
+    chip: Chip,
+    found_tiles: Ints,
+    found_order: Ints,
+    found_score: Floats,
+    accesses: Floats,
+    out: Floats,
+) -> int:
+    """Find a good mapping for each unrolling; return the one of the best, or -1.
+
+    From the smallest tiles in several loop orders, and from the seeds, change what helps. Then
+    improve the best `polished` of them by changing two dimensions at once.
+
+    Args:
+        bounds: of the eight dimensions.
+        shape: [row | column, stride | dilation | padding] (2, 3).
+        unrollings: processing elements by stage and dimension (candidates, stages, 8).
+        seeds: tiles of known mappings, [seed, d, stage] (seeds, 8, stages + 1), to start from.
+        seed_unrolling: the unrolling of each seed, a row of `unrollings` (seeds).
+        seed_order: stationary tensors of each seed (seeds, stages).
+        objective: ENERGY, LATENCY, EDP or DRAM.
+        starts: starts of each unrolling; with none, only unrollings with seeds are looked at.
+        polished: how many unrollings are improved further.
+        tables: scratch.
+        chip: the target.
+        found_tiles: filled with tiles (candidates, 8, stages + 1).
+        found_order: filled with stationary tensors (candidates, stages).
+        found_score: filled with two numbers, the less the better (candidates, 3); third: scratch.
+        accesses: scratch (3, stages, 3).
+        out: scratch (4 + stages).
+    """
+    stages = chip.capacity.shape[0]
+    candidates = unrollings.shape[0]
+    chains = np.empty(8, np.int64)
+    pick = np.empty(8, np.int64)
+    order = np.empty(stages, np.int64)
+    loops = np.empty(8, np.int64)
+    local = np.empty(2)
+    score = np.empty(2)
+    active = 0
+    for d in (2, 3, 4, 5, 6, 7, 1, 0):
+        if bounds[d] > 1:
+            loops[active] = d
+            active += 1
+    for i in range(active, 8):
+        loops[i] = -1
+    for i in range(candidates):
+        for j in range(3):
+            found_score[i, j] = np.inf
+
+    for step in range(candidates + polished):
+        polish = step >= candidates
+        candidate = step
+        if polish:
+            candidate = -1
+            for i in range(candidates):
+                # The third number tells that it is done.
+                if found_score[i, 2] > 0 and (
+                    candidate < 0 or _better(found_score[i], found_score[candidate])
+                ):
+                    candidate = i
+            if candidate < 0 or found_score[candidate, 0] == np.inf:
+                break
+            found_score[candidate, 2] = 0.0
+        seeded = polish
+        for seed in range(len(seeds)):
+            if seed_unrolling[seed] == candidate:
+                seeded = True
+        if starts == 0 and not seeded:
+            continue
+        for stage in range(stages):
+            for d in range(8):
+                tables.factors[stage, d] = unrollings[candidate, stage, d]
+        possible = True
+        for d in range(8):
+            chains[d] = cuts(bounds[d], tables.factors[:, d], chip.tied, tables.tiles[d], tables.work)
+            possible = possible and chains[d] > 0
+        if not possible:
+            continue
+        # Chains of seeds that are not among them.
+        for seed in range(-1, len(seeds)):
+            if (seed < 0 and not polish) or (seed >= 0 and (polish or seed_unrolling[seed] != candidate)):
+                continue
+            for d in range(8):
+                wanted = found_tiles[candidate, d] if seed < 0 else seeds[seed, d]
+                if chains[d] < MAX_CHAINS and _find_chain(wanted, tables.tiles[d], chains[d]) < 0:
+                    for stage in range(stages + 1):
+                        tables.tiles[d, chains[d], stage] = wanted[stage]
+                    chains[d] += 1
+        prepare(bounds, shape, chains, tables)
+        for start in range(1 if polish else starts + len(seeds)):
+            seed = start - starts
+            if not polish and seed >= 0 and seed_unrolling[seed] != candidate:
+                continue
+            from_tiles = polish or seed >= 0
+            inside = True
+            for d in range(8):
+                pick[d] = 0
+                if from_tiles:
+                    wanted = found_tiles[candidate, d] if polish else seeds[seed, d]
+                    pick[d] = _find_chain(wanted, tables.tiles[d], chains[d])
+                    inside = inside and pick[d] >= 0
+            if not inside:
+                continue
+            for stage in range(stages):
+                # Starts differ in the tensor that is stationary, output first.
+                order[stage] = (start + 2) % 3
+                if polish:
+                    order[stage] = found_order[candidate, stage]
+                elif seed >= 0:
+                    order[stage] = seed_order[seed, stage]
+            _descend(pick, order, local, chains, loops, polish, objective, tables, chip, accesses, out, score)
+            if _better(local, found_score[candidate]):
+                found_score[candidate, 0] = local[0]
+                found_score[candidate, 1] = local[1]
+                for stage in range(stages):
+                    found_order[candidate, stage] = order[stage]
+                for d in range(8):
+                    for stage in range(stages + 1):
+                        found_tiles[candidate, d, stage] = tables.tiles[d, pick[d], stage]
+            # The next start looks at another dimension first.
+            if active > 1:
+                head = loops[0]
+                for i in range(active - 1):
+                    loops[i] = loops[i + 1]
+                loops[active - 1] = head
+
+    best = -1
+    for i in range(candidates):
+        if found_score[i, 0] < np.inf and (best < 0 or _better(found_score[i], found_score[best])):
+            best = i
+    return best
