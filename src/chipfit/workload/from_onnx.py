@@ -224,7 +224,7 @@ class _Walk:
             self._check_finite(name, array)
         self.sizes[name] = array.size
         return Value(
-            root=name, name=name, shape=array.shape, dtype=dtype, array=array, source=name, constant=True,
+            root=name, name=name, shape=array.shape, dtype=dtype, array=array, sources=(name,), constant=True,
             bits=_BITS.get(dtype, 64), floating=dtype in _FLOATING,
         )  # fmt: skip
 
@@ -249,15 +249,14 @@ class _Walk:
         for value in values:
             if value is None or not value.constant or not (any_type or value.dtype in _FLOATING):
                 continue
-            source = value.source or value.name
-            size = self.sizes.get(source, value.elements)
-            if source in self.counted or (size <= 1 and not any_type):
-                continue
-            if self.infinite.get(source):
-                count = self.infinite[source]
-                raise NetworkError(f"{self.where}: initializer '{source}' has {count} infinite values")
-            self.counted.add(source)
-            total += size
+            for source in value.sources or (value.name,):
+                if self.infinite.get(source):
+                    count = self.infinite[source]
+                    raise NetworkError(f"{self.where}: initializer '{source}' has {count} infinite values")
+                size = self.sizes.get(source, value.elements)
+                if source not in self.counted and (size > 1 or (any_type and value.elements == 1)):
+                    self.counted.add(source)
+                    total += size
         return total
 
     # Graphs
@@ -328,7 +327,9 @@ class _Walk:
         first = inputs[0] if inputs else None
         if domain == "" and operator in ("Shape", "Size") and first is not None:
             return {node.output[0]: self._shape(node, first)}
-        if all(value is None or value.constant for value in inputs) and operator not in _RANDOM:
+        # The second input of CastLike lends its type, not its elements.
+        decisive = inputs[:1] if operator == "CastLike" else inputs
+        if all(value is None or value.constant for value in decisive) and operator not in _RANDOM:
             folded = self._fold(node, inputs)
             if folded is not None:
                 return folded
@@ -429,6 +430,9 @@ class _Walk:
 
     def _fold(self, node: onnx.NodeProto, inputs: Sequence[Value | None]) -> dict[str, Value] | None:
         """The outputs of a node whose inputs are all constant; None if that cannot be told."""
+        if node.op_type == "CastLike" and inputs[0] is not None and inputs[1] is not None:
+            node = helper.make_node("Cast", node.input[:1], node.output, node.name, to=inputs[1].dtype)
+            inputs = inputs[:1]
         known = [value for value in inputs if value is not None]
         first = known[0] if known else None
         if node.op_type == "ConstantOfShape" and first is not None and first.array is not None:
@@ -440,24 +444,23 @@ class _Walk:
         if _domain(node.domain) == "" and node.op_type in _LAYOUT and first is not None:
             key = node.output[0]
             return {key: _relaid(first, node, self._infer(node, inputs)[key].shape)}
-        source = max(known, key=lambda value: value.elements, default=None)
         arrays = [value.array for value in known if value.array is not None]
         small = sum(array.size for array in arrays) <= _EVALUATED_ELEMENTS
         results = self._evaluate(node, inputs) if small and len(arrays) == len(known) else None
         if results is None and (not known or self._schema(node) is None):
             return None
-        origin = source.source if source else None
-        if results is not None:
-            return {
-                key: replace(
-                    self.constant(key, array, helper.np_dtype_to_tensor_dtype(array.dtype)),
-                    source=origin if origin and array.size > 1 else key,
-                )
+        data = [value for value in known if value.dtype in _FLOATING] or known
+        sources = tuple(dict.fromkeys(source for value in data for source in value.sources))
+        if results is None:
+            found = self._infer(node, inputs)
+        else:
+            found = {
+                key: self.constant(key, array, helper.np_dtype_to_tensor_dtype(array.dtype))
                 for key, array in zip(filter(None, node.output), results, strict=True)
             }
         return {
-            key: replace(value, constant=True, source=origin)
-            for key, value in self._infer(node, inputs).items()
+            key: replace(value, constant=True, sources=sources if value.elements > 1 else (key,))
+            for key, value in found.items()
         }
 
     def _evaluate(self, node: onnx.NodeProto, inputs: Sequence[Value | None]) -> list[Array] | None:
@@ -730,7 +733,8 @@ class _Walk:
 
     def _name(self, node: onnx.NodeProto, weight: Value | None = None) -> str:
         """The torch path of the module, else the name of the node, else its operator; unique."""
-        match = _MODULE_WEIGHT.fullmatch(weight.source or "") if weight is not None else None
+        origin = weight.sources[0] if weight is not None and weight.sources else ""
+        match = _MODULE_WEIGHT.fullmatch(origin)
         name = match.group(1) if match else node.name or f"{node.op_type}_{len(self.steps)}"
         return _unique(name, self.names)
 
@@ -847,7 +851,7 @@ def _is_alias(node: onnx.NodeProto, inputs: Sequence[Value | None], first: Value
         order = _attributes(node).get("perm", range(len(first.shape) - 1, -1, -1))
         moved = [axis for axis in order if first.shape[axis] > 1]
         return moved == sorted(moved)
-    if operator == "Cast":
+    if operator in ("Cast", "CastLike"):
         return first.dtype in _FLOATING and output.dtype in _FLOATING
     joins = operator in _JOINS and len(inputs) > 1
     return operator in _TRIVIAL and not joins and first.shape == output.shape

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from chipfit.errors import NetworkError
@@ -56,10 +56,12 @@ def export_bytes(module: nn.Module, example_input: torch.Tensor, dynamic_batch: 
         with torch.no_grad(), _silence():
             program = torch.onnx.export(
                 module,
-                (example_input,),
+                # torch.export takes a size of 1 for a constant.
+                (torch.cat([example_input] * 2) if dynamic_batch else example_input,),
                 dynamo=True,
                 external_data=False,
                 opset_version=OPSET,
+                optimize=False,  # folding and merging constants loses the names of the weights
                 verbose=False,
                 input_names=["input"],
                 output_names=["output"],
@@ -76,7 +78,7 @@ def export_bytes(module: nn.Module, example_input: torch.Tensor, dynamic_batch: 
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def _silence() -> Generator[None]:
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

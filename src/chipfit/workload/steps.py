@@ -29,7 +29,7 @@ class Value:
     """A tensor as one step reads it, with what is known of it before it runs.
 
     `dtype` is the ONNX element type. For constants: `array` holds the elements if they are known
-    and worth keeping, `zeros` the fraction that is zero, `source` the initializer they came from.
+    and worth keeping, `zeros` the fraction that is zero, `sources` the initializers they came from.
     """
 
     root: str
@@ -41,7 +41,7 @@ class Value:
     constant: bool = False
     array: Array | None = None
     zeros: float | None = None
-    source: str | None = None
+    sources: tuple[str, ...] = ()
 
     @property
     def elements(self) -> int:
