@@ -175,7 +175,9 @@ def _take_over(model: nn.Module, name: str, gone: Sequence[int], inputs: torch.T
         if isinstance(layer, nn.Conv2d) and layer.groups > 1:
             continue
         gram = _gram(model, layer, inputs)
-        weight = layer.weight.detach().flatten(2) if layer.weight.dim() > 2 else layer.weight.detach()[..., None]
+        weight = (
+            layer.weight.detach().flatten(2) if layer.weight.dim() > 2 else layer.weight.detach()[..., None]
+        )
         taps = weight.shape[2]
         goes = torch.zeros(weight.shape[1], taps, dtype=torch.bool)
         goes[index] = True
@@ -242,7 +244,7 @@ def _tp_group(model: nn.Module, name: str, channels: Sequence[int], sample: torc
 
     layer = _layer(model, name)
     cut = tp.prune_linear_out_channels if isinstance(layer, nn.Linear) else tp.prune_conv_out_channels
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
         try:
             graph = tp.DependencyGraph().build_dependency(model, example_inputs=sample)

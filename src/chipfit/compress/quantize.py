@@ -5,9 +5,13 @@ step per output channel), unsigned for activations that are never negative (one 
 signed otherwise. Rounding passes gradients straight through; the step gets the gradient of eq. (3)
 of the source, in its logarithm, so that it stays positive.
 
+Steps have mantissas of four bits, and biases are whole multiples of (weight step × activation
+step), as int32 biases are. Sums of a few million such products are exact in 32-bit floating point, so
+that torch, ONNX Runtime and integer hardware compute the same network, whatever the order of additions.
+
 Source: Esser et al., "Learned step size quantization", ICLR 2020. Differs: steps are learned as
 logarithms with Adam, without the gradient scale of the paper; they start from the least squared
-error on weights and calibration data.
+error on weights and calibration data; short mantissas are ours.
 """
 
 from __future__ import annotations
@@ -42,10 +46,22 @@ def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
     return (-high if bits in (2, 8) else -high - 1), high
 
 
+def short(log_step: torch.Tensor) -> torch.Tensor:
+    """The step nearest to `exp(log_step)` whose mantissa has four bits.
+
+    >>> short(torch.tensor([0.0, 0.1]).log()), short(torch.tensor(1.03).log())
+    (tensor([0.0000, 0.1016]), tensor(1.))
+    """
+    # 0.1 = 12.8 / 128 becomes 13 / 128; 1.03 = 8.24 / 8 becomes 8 / 8.
+    mantissa, exponent = torch.frexp(log_step.detach().exp())
+    return torch.ldexp((mantissa * 16).round() / 16, exponent)
+
+
 @torch.library.custom_op("chipfit::quantize", mutates_args=())
 def quantize(x: torch.Tensor, step: float, low: int, high: int) -> torch.Tensor:
     """Values rounded to the grid `step * [low..high]`; what exported models compute."""
-    return torch.clamp(torch.round(x / step), low, high) * step
+    width = torch.tensor(step, dtype=x.dtype)
+    return torch.clamp(torch.round(x / width), low, high) * width
 
 
 @quantize.register_fake
@@ -58,7 +74,7 @@ class _LearnedStep(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, log_step: torch.Tensor, low: int, high: int) -> torch.Tensor:
-        step = log_step.exp().to(x.dtype)
+        step = short(log_step).to(x.dtype)
         scaled = x / step
         clipped = scaled.clamp(low, high)
         code = clipped.round()
@@ -89,7 +105,7 @@ class ActivationQuantizer(nn.Module):
 
     def freeze(self) -> None:
         """Fix the step, as a model for export needs it."""
-        self.frozen_step = float(self.log_step.detach().exp())
+        self.frozen_step = float(short(self.log_step))
 
     def calibrate(self, values: torch.Tensor) -> None:
         """Choose sign and step for the least squared error on sample values."""
@@ -130,13 +146,16 @@ class WeightQuantizer(nn.Module):
         self.bits, self.axis = bits, axis
         self.low, self.high = code_range(bits, signed=True)
         rows = weight.detach().movedim(axis, 0).flatten(1)
-        self.log_step = nn.Parameter(_best_step(rows, self.low, self.high).log())
+        steps = _best_step(rows, self.low, self.high)
+        # A channel that is all but zero would get a step so small that its bias overflows int32.
+        self.log_step = nn.Parameter(steps.clamp_min(float(steps.max()) * 1e-3).log())
 
     def steps(self, dimensions: int) -> torch.Tensor:
         """The step of each output channel, in a shape that multiplies weights."""
         shape = [1] * dimensions
         shape[self.axis] = -1
-        return self.log_step.exp().view(shape)
+        smooth = self.log_step.exp()
+        return (smooth + (short(self.log_step) - smooth).detach()).view(shape)
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
         """The whole numbers that stand for these weights."""
@@ -147,6 +166,25 @@ class WeightQuantizer(nn.Module):
         step = self.steps(weight.dim())
         clipped = (weight / step).clamp(self.low, self.high)
         return (clipped + (clipped.round() - clipped).detach()) * step
+
+
+class BiasQuantizer(nn.Module):
+    """A parametrisation that puts a bias on the grid of the sums that it is added to."""
+
+    def __init__(self, weights: WeightQuantizer, activations: ActivationQuantizer) -> None:
+        super().__init__()
+        # In a tuple, so that they do not count as submodules twice.
+        self.operands = (weights, activations)
+
+    def steps(self) -> torch.Tensor:
+        """The step of each output channel."""
+        weights, activations = self.operands
+        return short(weights.log_step) * short(activations.log_step)
+
+    def forward(self, bias: torch.Tensor) -> torch.Tensor:
+        """The bias on its grid; gradients pass straight through."""
+        step = self.steps()
+        return bias + ((bias / step).round() * step - bias).detach()
 
 
 def _best_step(rows: torch.Tensor, low: int, high: int) -> torch.Tensor:
@@ -189,6 +227,12 @@ class Quantize(AbstractPass):
             quantizer = WeightQuantizer(layer.weight, weight_bits, axis=axis)
             insert_input(graph, name, lambda bits=activation_bits: ActivationQuantizer(bits))
             parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
+            if layer.bias is not None:
+                inputs = graph.get_submodule(f"{name}_input")
+                assert isinstance(inputs, ActivationQuantizer)
+                parametrize.register_parametrization(
+                    layer, "bias", BiasQuantizer(quantizer, inputs), unsafe=True
+                )
         _calibrate(graph, context.calibration)
         return graph
 

@@ -8,7 +8,7 @@ after the other; totals are sums.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
@@ -177,6 +177,14 @@ class AbstractEstimator(ABC):
             MappingError: the layer cannot run on the target.
         """
 
+    def layers(self, layers: Sequence[Layer], target: Target) -> list[LayerCost]:
+        """The costs of several layers, in their order; estimators may share work between them.
+
+        Raises:
+            MappingError: a layer cannot run on the target.
+        """
+        return [self.layer(layer, target) for layer in layers]
+
     @final
     def estimate(self, network: Network, target: Target) -> CostReport:
         """The cost of a network: every layer once, one after the other.
@@ -190,7 +198,7 @@ class AbstractEstimator(ABC):
             target=target.name,
             method=self.method,
             error=self.error,
-            layers=tuple(self.layer(layer, target) for layer in placed.layers),
+            layers=tuple(self.layers(placed.layers, target)),
             parameters=network.parameters,
             weight_memory_bits=placed.weight_memory_bits,
             peak_activation_bits=placed.peak_activation_bits,

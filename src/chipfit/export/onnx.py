@@ -25,7 +25,7 @@ from torch.nn.utils import parametrize
 
 import chipfit.compress.quantize  # noqa: F401  # registers the operator chipfit::quantize
 from chipfit.compress.graph import nest_layers
-from chipfit.compress.quantize import WeightQuantizer, quantizers_of, weight_quantizer
+from chipfit.compress.quantize import BiasQuantizer, quantizers_of, short, weight_quantizer
 from chipfit.errors import ExportError
 from chipfit.train.task import Loader
 
@@ -63,7 +63,7 @@ def export(model: nn.Module, example: torch.Tensor, *, name: str) -> bytes:
         ExportError: the exporter of torch cannot express the model.
     """
     model = copy.deepcopy(model).eval().to(memory_format=torch.contiguous_format)
-    stored = _bake_weights(model)
+    stored = _bake(model)
     for quantizer in quantizers_of(model).values():
         quantizer.freeze()
     proto = _torch_export(model, example)
@@ -115,28 +115,56 @@ def _compare(
     return len(inputs), same, float(difference.max())
 
 
-def _bake_weights(model: nn.Module) -> dict[str, tuple[torch.Tensor, WeightQuantizer]]:
-    """Replace parametrised weights by their values; returns the codes of quantised ones."""
-    stored: dict[str, tuple[torch.Tensor, WeightQuantizer]] = {}
+@dataclass(frozen=True, kw_only=True)
+class _Codes:
+    """What is stored in place of a float tensor."""
+
+    codes: np.ndarray[Any, Any]
+    steps: np.ndarray[Any, Any]
+    axis: int
+    bits: int
+
+
+def _bake(model: nn.Module) -> dict[str, _Codes]:
+    """Replace parametrised weights and biases by their values; returns the codes of quantised ones."""
+    stored: dict[str, _Codes] = {}
     for name, layer in nest_layers(model).items():
-        if not parametrize.is_parametrized(layer, "weight"):
+        if not parametrize.is_parametrized(layer):
             continue
         quantizer = weight_quantizer(layer)
-        weight = layer.weight.detach()
-        _replace(model, name, _without_parametrization(layer, weight))
         if quantizer is not None:
+            weight, steps = layer.weight.detach(), short(quantizer.log_step)
             codes = (weight / quantizer.steps(weight.dim()).detach()).round()
-            stored[f"{name}.weight"] = (codes, quantizer)
+            stored[f"{name}.weight"] = _Codes(
+                codes=codes.numpy().astype(np.int8),
+                steps=steps.numpy(),
+                axis=quantizer.axis,
+                bits=quantizer.bits,
+            )
+        if parametrize.is_parametrized(layer, "bias"):
+            grid: Any = layer.parametrizations["bias"][0]  # pyright: ignore[reportIndexIssue]
+            assert isinstance(grid, BiasQuantizer)
+            assert layer.bias is not None
+            codes = (layer.bias.detach() / grid.steps()).round()
+            if codes.abs().max() >= 2**31:
+                raise ExportError(f"layer '{name}': a bias does not fit 32 bits at its step")
+            stored[f"{name}.bias"] = _Codes(
+                codes=codes.numpy().astype(np.int32), steps=grid.steps().numpy(), axis=0, bits=32
+            )
+        _replace(model, name, _without_parametrization(layer))
     return stored
 
 
-def _without_parametrization(layer: nn.Module, weight: torch.Tensor) -> nn.Module:
+def _without_parametrization(layer: Any) -> nn.Module:
     # torch's remove_parametrizations changes the class, which copies of the layer share with it.
     kind = parametrize.type_before_parametrizations(layer)
     plain = kind.__new__(kind)
     plain.__dict__.update(layer.__dict__)
     plain._modules = {}
-    plain._parameters = {**layer._parameters, "weight": nn.Parameter(weight.clone())}
+    plain._parameters = {
+        key: value if value is None else nn.Parameter(value.detach().clone())
+        for key, value in (("weight", layer.weight), ("bias", layer.bias))
+    }
     return plain
 
 
@@ -153,7 +181,9 @@ def _torch_export(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
         zero = op.Constant(value=helper.make_tensor("zero", storage, [], [0]))
         if (low, high) != (np.iinfo(kind).min, np.iinfo(kind).max):
             bounds = [
-                op.Constant(value=helper.make_tensor(n, TensorProto.FLOAT, [], [float(np.float32(step)) * end]))
+                op.Constant(
+                    value=helper.make_tensor(n, TensorProto.FLOAT, [], [float(np.float32(step)) * end])
+                )
                 for n, end in (("low", low), ("high", high))
             ]
             x = op.Clip(x, *bounds)
@@ -180,29 +210,28 @@ def _torch_export(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
     return program.model_proto
 
 
-def _store_codes(proto: onnx.ModelProto, stored: dict[str, tuple[torch.Tensor, WeightQuantizer]]) -> None:
-    """Replace each float weight by its int8 codes and a DequantizeLinear node."""
+def _store_codes(proto: onnx.ModelProto, stored: dict[str, _Codes]) -> None:
+    """Replace float tensors by their codes and a DequantizeLinear node each."""
     graph = proto.graph
     nodes: list[onnx.NodeProto] = []
     for tensor in list(graph.initializer):
         if tensor.name not in stored:
             continue
-        codes, quantizer = stored[tensor.name]
-        steps = quantizer.log_step.detach().exp().numpy()
+        kept = stored[tensor.name]
         quantized, scale, zero = (f"{tensor.name}_{part}" for part in ("quantized", "scale", "zero"))
         graph.initializer.remove(tensor)
         graph.initializer.extend(
             [
-                numpy_helper.from_array(codes.numpy().astype(np.int8), quantized),
-                numpy_helper.from_array(steps.astype(np.float32), scale),
-                numpy_helper.from_array(np.zeros(len(steps), np.int8), zero),
+                numpy_helper.from_array(kept.codes, quantized),
+                numpy_helper.from_array(kept.steps.astype(np.float32), scale),
+                numpy_helper.from_array(np.zeros(len(kept.steps), kept.codes.dtype), zero),
             ]
         )
         node = helper.make_node(
             "DequantizeLinear", [quantized, scale, zero], [tensor.name], name=f"{tensor.name}_dequantize",
-            axis=quantizer.axis,
+            axis=kept.axis,
         )  # fmt: skip
-        _state(node, quantizer.bits)
+        _state(node, kept.bits)
         nodes.append(node)
     for node in reversed(nodes):
         graph.node.insert(0, node)

@@ -6,10 +6,13 @@ A record has a `kind`, and fields by kind:
                seed, started
     original   accuracy_validation, cost (a `chipfit cost --json` document of the 8-bit original)
     sensitivity  layer, choice ('weights' | 'activations' | 'channels'), value, loss
-    candidate  name, recipe (repr), origin ('uniform' | 'ilp' | …), choices [{layer, weight_bits,
-               activation_bits, channels, channels_before}], predicted {quantity: ratio},
-               cost {totals only}, accuracy_validation, loss_validation, epochs, chosen (bool)
-    epoch      candidate, epoch, loss, accuracy_validation, loss_validation
+    asked      candidates [{…}]: what will be trained, in full
+    candidate  name, stage ('screen' | 'train'), recipe (repr), origin ('uniform' | 'ilp' | …),
+               choices [{layer, weight_bits, activation_bits, channels, channels_before}],
+               candidate {…}, cost {quantity: value}, ratios {quantity: ratio to the original},
+               over {quantity: ratio over the limit}, accuracy_validation, loss_validation, epochs,
+               chosen (bool; the chosen one is written once more with true)
+    epoch      candidate, stage, epoch, loss, accuracy_validation, loss_validation
     final      budget_met, shortfall {quantity: ratio over the limit}, ratios {energy, latency, dram,
                memory}, accuracy_before, accuracy_after (test), test_images, agreement (ONNX Runtime
                against torch), model (file name), cost (full document), recipe, choices, seconds
@@ -26,7 +29,7 @@ from typing import Any
 
 from chipfit.errors import RecordError
 
-KINDS = ("run", "original", "sensitivity", "candidate", "epoch", "final", "note")
+KINDS = ("run", "original", "sensitivity", "asked", "candidate", "epoch", "final", "note")
 
 
 class Records:

@@ -90,7 +90,9 @@ def finetune(
         model.eval()
         after_epoch(epoch, loss, model)
         if checkpoint:
-            save_state(checkpoint, epoch=epoch + 1, model=model.state_dict(), optimizer=optimizer.state_dict())
+            save_state(
+                checkpoint, epoch=epoch + 1, model=model.state_dict(), optimizer=optimizer.state_dict()
+            )
     return model.eval()
 
 
@@ -123,7 +125,7 @@ def _one_epoch(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        total += float(loss)
+        total += float(loss.detach())
     return total / max(batches, 1)
 
 

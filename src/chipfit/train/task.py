@@ -132,7 +132,9 @@ def _find(module_name: str, function_name: str) -> Callable[..., object]:
     function = getattr(module, function_name, None)
     if not callable(function):
         public = [n for n in vars(module) if callable(getattr(module, n)) and not n.startswith("_")]
-        raise TaskError(f"module '{module_name}' has no function '{function_name}'{nearest(function_name, public)}")
+        raise TaskError(
+            f"module '{module_name}' has no function '{function_name}'{nearest(function_name, public)}"
+        )
     return function
 
 
@@ -154,7 +156,9 @@ def check_task(task: Task) -> None:
         value = task.metric(outputs, labels)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = str(error).splitlines()[0]
-        raise TaskError(f"task '{task.name}': the model does not run on its validation data: {reason}") from error
+        raise TaskError(
+            f"task '{task.name}': the model does not run on its validation data: {reason}"
+        ) from error
     if not torch.isfinite(outputs).all():
         raise TaskError(f"task '{task.name}': the model returns NaN or infinity on its validation data")
     if not isinstance(value, float) or not 0 <= value <= 1:

@@ -14,7 +14,6 @@ from chipfit.cost.mapping.mapper import (
     Stage,
     Widths,
     check_fits,
-    chip,
     evaluate,
     find,
     stages,
@@ -24,10 +23,6 @@ from chipfit.cost.traffic import streamed, traffic_cost
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import TENSORS, Target
 from chipfit.workload.network import DIMENSIONS, Layer, Loops
-
-#: Starts of each unrolling, and how many unrollings are polished.
-FULL_EFFORT = (3, 4)
-SEEDED_EFFORT = (0, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,24 +61,7 @@ class Analytical(AbstractEstimator):
         if layer.loops is None:
             return traffic_cost(layer, target)
         job = _job(layer, layer.loops, target)
-        return _priced(layer, job, _map(job, _bare(target), self.objective), target)
-
-    def costs(self, layers: Sequence[Layer], target: Target) -> list[LayerCost]:
-        """The costs of many variants of a few layers (other widths, other channel counts), fast.
-
-        Layers that differ in their widths alone share their mappings: each gets the best of all that
-        were found, so narrower operands never cost more of the objective. The search starts from the
-        mapping of the neighbour in channels. Results depend on the set of layers, not on their order.
-
-        Raises:
-            MappingError: as for `layer`.
-        """
-        jobs = [_job(layer, layer.loops, target) if layer.loops else None for layer in layers]
-        best = _map_all([job for job in jobs if job], target, self.objective)
-        return [
-            _priced(layer, job, best[job], target) if job else traffic_cost(layer, target)
-            for layer, job in zip(layers, jobs, strict=True)
-        ]
+        return _priced(layer, job, _search_for(job, target, self.objective), target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,24 +100,50 @@ def _bare(target: Target) -> Target:
     return replace(target, name="", description="", source="", sources=None)
 
 
+def _search_for(job: _Job, target: Target, objective: str) -> Mapping:
+    """The mapping of a job, searched once for all jobs that differ in nothing that matters to it."""
+    word_bits = tuple({level.word_bits for level in target.levels})
+    widths = job.widths
+    alike = Widths(
+        input=_widest_alike(widths.input, word_bits),
+        weight=_widest_alike(widths.weight, word_bits),
+        output=_widest_alike(widths.output, word_bits),
+        partial_sum=_widest_alike(widths.partial_sum, word_bits),
+    )
+    job = replace(job, widths=alike)
+    if objective != "edp":
+        # What every mapping takes alike decides nothing.
+        job = replace(job, mac_energy_j=0.0, streamed_energy_j=0.0)
+    return _map(job, _bare(target), objective)
+
+
+def _widest_alike(bits: int, word_bits: tuple[int, ...]) -> int:
+    """The widest element of which as many fit a word of every memory.
+
+    >>> _widest_alike(6, (16, 64))  # two in 16 bits, ten in 64 bits
+    6
+    >>> _widest_alike(6, (16,))
+    8
+    """
+
+    def fitting(width: int) -> list[int]:
+        return [word // width if width <= word else -(-width // word) for word in word_bits]
+
+    while fitting(bits + 1) == fitting(bits) and bits < max(word_bits):
+        bits += 1
+    return bits
+
+
 @functools.lru_cache(maxsize=65536)
 def _map(job: _Job, bare: Target, objective: str) -> Mapping:
-    return _search(job, bare, objective, (), FULL_EFFORT)
-
-
-def _search(
-    job: _Job, target: Target, objective: str, seeds: Sequence[Mapping], effort: tuple[int, int]
-) -> Mapping:
     return find(
         job.loops,
-        target,
+        bare,
         job.widths,
         objective=objective,
         mac_energy_j=job.mac_energy_j,
         streamed_words=job.streamed_words,
         streamed_energy_j=job.streamed_energy_j,
-        seeds=seeds,
-        effort=effort,
     )
 
 
@@ -153,57 +157,6 @@ def _count(job: _Job, mapping: Mapping, target: Target) -> Counts | None:
         streamed_words=job.streamed_words,
         streamed_energy_j=job.streamed_energy_j,
     )
-
-
-def _map_all(jobs: Sequence[_Job], target: Target, objective: str) -> dict[_Job, Mapping]:
-    """The best mapping of each job, of all that were found for the same loops."""
-    groups: dict[Loops, list[_Job]] = {}
-    for job in sorted(set(jobs), key=_rank):
-        groups.setdefault(job.loops, []).append(job)
-    best: dict[_Job, Mapping] = {}
-    neighbour: tuple[Loops, Mapping] | None = None
-    for loops, group in groups.items():
-        pool: dict[Mapping, None] = {}
-        # Jobs whose elements pack alike share a search: only the prices of a multiply differ.
-        alike: dict[bytes, _Job] = {}
-        for job in group:
-            alike.setdefault(chip(target, job.widths).per_word.tobytes(), job)
-        for number, job in enumerate(alike.values()):
-            seeds = [*pool]
-            if neighbour and _family(neighbour[0]) == _family(loops):
-                seeds.append(neighbour[1])
-            effort = FULL_EFFORT if number == 0 else SEEDED_EFFORT
-            pool[_search(job, target, objective, seeds, effort)] = None
-        for job in group:
-            scored = [
-                (_score(objective, found), i) for i, m in enumerate(pool) if (found := _count(job, m, target))
-            ]
-            best[job] = [*pool][min(scored)[1]]
-        neighbour = (loops, best[group[0]])
-    return best
-
-
-def _rank(job: _Job) -> tuple[object, ...]:
-    """Like nests together, many channels first, wide operands first."""
-    widths = job.widths
-    order = (-job.loops.K, -job.loops.C, -widths.weight, -widths.input, -widths.output, -widths.partial_sum)
-    return (_family(job.loops), *order, job.streamed_words, job.mac_energy_j, job.streamed_energy_j)
-
-
-def _family(loops: Loops) -> tuple[object, ...]:
-    bounds = (loops.N, loops.G, loops.P, loops.Q, loops.R, loops.S)
-    return (*bounds, loops.stride, loops.dilation, loops.padding)
-
-
-def _score(objective: str, counts: Counts) -> tuple[float, float]:
-    energy, cycles = counts.energy_j, counts.cycles
-    by_objective = {
-        "energy": (energy, cycles),
-        "latency": (cycles, energy),
-        "edp": (energy * cycles, energy),
-        "dram": (counts.dram_words, energy),
-    }
-    return by_objective[objective]
 
 
 def _priced(layer: Layer, job: _Job, mapping: Mapping, target: Target) -> LayerCost:

@@ -1,0 +1,549 @@
+"""Fit a trained network to a chip: ask, apply, estimate, train, tell, record.
+
+1. The original at 8 bits is priced on the target: the yardstick of relative budgets.
+2. Single choices are measured for what they hurt (`sensitivity`) and for what they cost (`space`).
+3. An integer program asks for the best choices inside the budget, under several beliefs about how
+   well retraining mends narrow widths against missing channels; uniform choices stand beside them.
+4. Each candidate is built, exported and priced, then retrained for a few epochs; validation data
+   decides which are retrained to the end, and which of those is returned.
+5. The model is exported, run in ONNX Runtime on the test set, and judged there once.
+
+Every step is in the records as soon as it is done; a run that finds its records goes on from them.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import joblib
+import torch
+from torch import nn
+
+from chipfit.compress.base import PassContext, apply_recipe
+from chipfit.compress.graph import nest_layers, traced
+from chipfit.compress.prune import ChannelGroup, channel_groups, importance
+from chipfit.cost.base import CostReport
+from chipfit.cost.mapping.analytical import Analytical
+from chipfit.errors import ExportError, RecordError
+from chipfit.export.onnx import Agreement, agreement, export
+from chipfit.hardware.load import load_target
+from chipfit.hardware.target import Target
+from chipfit.report.record import Records, write_atomically
+from chipfit.search.budget import Budget, parse_budget, quantities
+from chipfit.search.candidates import Candidate, candidates, levels, recipe, uniform, widths_for
+from chipfit.search.sensitivity import Probe, measure, probes
+from chipfit.search.space import Choice, Group, Space, cost_tables
+from chipfit.train.finetune import FineTuning, finetune, judge, load_state, outputs_of
+from chipfit.train.task import Task, inputs_of, load_task
+from chipfit.workload.from_onnx import load_onnx
+
+#: Fraction of the test set on which an exported model must predict what the torch model does.
+AGREEMENT = 0.999
+CALIBRATION = 256
+#: What each layer's mapping is chosen for: energy alone would idle much of the array.
+OBJECTIVE = "edp"
+
+
+class Progress(Protocol):
+    """What a run tells about how far it is."""
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage of `total` steps begins."""
+        ...
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """`n` steps are done."""
+        ...
+
+    def done(self) -> None:
+        """The stage is over."""
+        ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def start(self, stage: str, total: int) -> None:
+        """Ignored."""
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Ignored."""
+
+    def done(self) -> None:
+        """Ignored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """What to fit, where to, and how.
+
+    `budget` are limits such as 'energy=50%'; `max_drop` is the most accuracy that may be lost (a
+    fraction of 1); `epochs` and `screening_epochs` override the task's.
+    """
+
+    task: str
+    target: str
+    budget: tuple[str, ...]
+    out: Path
+    max_drop: float = 0.01
+    resume: bool = False
+    seed: int = 0
+    data: Path | None = None
+    workers: int | None = None
+    epochs: int | None = None
+    screening_epochs: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What a run found. `energy_ratio` and `latency_ratio` are to the 8-bit original's."""
+
+    task: str
+    target: str
+    budget_met: bool
+    shortfall: Mapping[str, float]
+    energy_ratio: float
+    latency_ratio: float
+    dram_ratio: float
+    memory_ratio: float
+    accuracy_before: float
+    accuracy_after: float
+    model: Path
+    page: Path
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `chipfit fit --json`."""
+        return {
+            **asdict(self),
+            "shortfall": dict(self.shortfall),
+            "model": str(self.model),
+            "page": str(self.page),
+        }
+
+
+def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
+    """Fit a task's network to a target inside a budget, and write model, records and page.
+
+    Raises:
+        ChipfitError: the task, target, budget or output folder is not usable, or the exported model
+            does not do what the trained one does.
+    """
+    torch.set_num_threads(1)
+    run = _Run.open(config, progress or Silent())
+    finished = run.records.last("final")
+    if finished is None:
+        run.search()
+        run.finish()
+    return run.result()
+
+
+class _Run:
+    """One run: what it was asked, what it has, and where its records are."""
+
+    def __init__(
+        self,
+        config: FitConfig,
+        budget: Budget,
+        target: Target,
+        task: Task,
+        records: Records,
+        progress: Progress,
+    ) -> None:
+        self.config, self.budget, self.target, self.task = config, budget, target, task
+        self.records, self.progress = records, progress
+        self.estimator = Analytical(objective=OBJECTIVE)
+        self.model = traced(task.model)
+        self.inputs = inputs_of(task.train, CALIBRATION)
+        self.context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
+
+    @classmethod
+    def open(cls, config: FitConfig, progress: Progress) -> _Run:
+        """A new run in an empty folder, or an old one to go on with."""
+        budget, target = parse_budget(config.budget), load_target(config.target)
+        task = load_task(config.task, config.data, config.seed)
+        records = _open_records(config, budget)
+        return cls(config, budget, target, task, records, progress)
+
+    def price(self, model: nn.Module, name: str) -> tuple[CostReport, bytes]:
+        """What the target's estimator says of a model as it is exported."""
+        data = export(model, self.inputs[:1], name=name)
+        return self.estimator.estimate(load_onnx(data, name=name), self.target), data
+
+    def search(self) -> None:
+        """Everything up to retrained candidates."""
+        self._original()
+        groups, scores = self._groups()
+        space = self._space(groups)
+        losses = self._losses(space, scores)
+        asked = self._candidates(space, losses, scores)
+        self._screen(asked)
+
+    def _original(self) -> None:
+        if self.records.last("original"):
+            return
+        self.progress.start("Pricing the 8-bit original", 2)
+        _, before = self._wanted()
+        names = list(nest_layers(self.model))
+        eight = Choice(widths={n: uniform(8) for n in names}, channels={})
+        model = apply_recipe(recipe(eight, {}), self.model, self.context)
+        self.progress.advance()
+        report, data = self.price(model, f"{self.task.name}-8bit")
+        write_atomically(self.config.out / "original.onnx", data)
+        self.records.append("original", accuracy_validation=before, cost=report.to_json())
+        self.progress.done()
+
+    def _wanted(self) -> tuple[torch.Tensor, float]:
+        outputs, labels = outputs_of(self.model, self.task.validation)
+        return outputs, self.task.metric(outputs, labels)
+
+    @property
+    def original(self) -> dict[str, float]:
+        """The quantities of the 8-bit original (J, s, bit, bit)."""
+        record = self.records.last("original")
+        assert record is not None
+        return _quantities(record["cost"])
+
+    def _groups(self) -> tuple[tuple[Group, ...], dict[str, torch.Tensor]]:
+        found, notes = channel_groups(self.model, self.inputs[:2])
+        for note in notes:
+            if not self.records.last("note", text=note):
+                self.records.append("note", text=note)
+        scores = importance(self.model, found, self.inputs, torch.Generator().manual_seed(self.config.seed))
+        return tuple(_with_levels(group, scores[group.name]) for group in found), scores
+
+    def _space(self, groups: tuple[Group, ...]) -> Space:
+        names = list(nest_layers(self.model))
+        narrow = Choice(widths={n: uniform(4) for n in names}, channels={})
+        template_model = apply_recipe(recipe(narrow, {}), self.model, self.context)
+        data = export(template_model, self.inputs[:1], name=self.task.name)
+        template = load_onnx(data, name=self.task.name)
+        priced = {layer.name for layer in template.layers if layer.loops}
+        return Space(
+            template=template,
+            widths={n: w for n, w in widths_for(names, self.target).items() if n in priced},
+            groups=groups,
+        )
+
+    def _losses(self, space: Space, scores: Mapping[str, torch.Tensor]) -> dict[tuple[str, str, int], float]:
+        bits = {
+            name: sorted({b for w in options for b in (w.weight_bits, w.activation_bits)})
+            for name, options in space.widths.items()
+        }
+        wanted = probes(bits, space.groups)
+        losses = {
+            (r["layer"], r["choice"], r["value"]): r["loss"]
+            for r in self.records.read()
+            if r["kind"] == "sensitivity"
+        }
+        missing = [p for p in wanted if (p.layer, p.kind, p.value) not in losses]
+        self.progress.start("Measuring what each choice hurts", len(wanted))
+        self.progress.advance(len(wanted) - len(missing))
+
+        def found(probe: Probe, loss: float) -> None:
+            losses[probe.layer, probe.kind, probe.value] = loss
+            self.records.append(
+                "sensitivity", layer=probe.layer, choice=probe.kind, value=probe.value, loss=loss
+            )
+            self.progress.advance()
+
+        measure(self.model, self.inputs, missing, scores, found)
+        self.progress.done()
+        return losses
+
+    def _candidates(
+        self, space: Space, losses: Mapping[tuple[str, str, int], float], scores: Mapping[str, torch.Tensor]
+    ) -> list[Candidate]:
+        known = self.records.last("asked")
+        if known is not None:
+            return [Candidate.from_json(c) for c in known["candidates"]]
+        self.progress.start("Asking what each choice costs on the target", len(space.widths) + 1)
+        tables, fixed = cost_tables(space, self.target, self.estimator, self.progress.advance)
+        limits = {limit.quantity: limit.absolute(self.original) for limit in self.budget.limits}
+
+        def price(choice: Choice, name: str) -> dict[str, float]:
+            model = apply_recipe(recipe(choice, scores), self.model, self.context)
+            return quantities(self.price(model, name)[0])
+
+        asked = candidates(space, tables, fixed, losses, limits, scores, price)
+        self.progress.advance()
+        self.progress.done()
+        self.records.append("asked", candidates=[c.to_json() for c in asked])
+        return asked
+
+    def _screen(self, asked: Sequence[Candidate]) -> None:
+        """Retrain every candidate for a little, then the best of them to the end."""
+        few = self.config.screening_epochs or self.task.screening_epochs
+        many = self.config.epochs or self.task.epochs
+        screened = self._train(asked, few, "screen", "Trying candidates")
+        inside = [c for c in screened if c["over"] == {}] or screened
+        best = sorted(inside, key=lambda c: c["loss_validation"])[: self._finalists()]
+        finalists = [c for c in asked if c.name in {b["name"] for b in best}]
+        done = self._train(finalists, many, "train", "Retraining the best")
+        chosen = min(done, key=lambda c: c["loss_validation"])
+        if not self.records.last("candidate", chosen=True):
+            self.records.append("candidate", **{**chosen, "chosen": True})
+
+    def _finalists(self) -> int:
+        return max(1, min(2, self._workers()))
+
+    def _workers(self) -> int:
+        return self.config.workers or min(2, joblib.cpu_count())
+
+    def _train(self, asked: Sequence[Candidate], epochs: int, stage: str, title: str) -> list[dict[str, Any]]:
+        done = {
+            r["name"]: {k: v for k, v in r.items() if k != "kind"}
+            for r in self.records.read()
+            if r["kind"] == "candidate" and r["stage"] == stage and not r["chosen"]
+        }
+        jobs = [
+            _Job(config=self.config, candidate=c, epochs=epochs, stage=stage, original=self.original)
+            for c in asked
+            if c.name not in done
+        ]
+        if jobs:
+            self.progress.start(title, len(asked) * epochs)
+            with _watching(self.records, stage, self.progress):
+                parallel = joblib.Parallel(
+                    n_jobs=self._workers(), batch_size=1, return_as="generator_unordered"
+                )
+                for outcome in parallel(joblib.delayed(_train_one)(job) for job in jobs):
+                    self.records.append("candidate", **outcome)
+                    done[outcome["name"]] = outcome
+            self.progress.done()
+        return [done[c.name] for c in asked]
+
+    def finish(self) -> None:
+        """Export the chosen candidate, judge it on the test set once, and write it down."""
+        chosen = self.records.last("candidate", chosen=True)
+        assert chosen is not None
+        self.progress.start("Exporting and checking", 3)
+        candidate = Candidate.from_json(chosen["candidate"])
+        model = build(candidate, self.model, self.context)
+        model.load_state_dict(
+            load_state(self.config.out / "checkpoints" / f"{candidate.name}-train.pt")["model"]
+        )
+        report, data = self.price(model, self.task.name)
+        write_atomically(self.config.out / "model.onnx", data)
+        self.progress.advance()
+        agreed = agreement(data, model, self.task.test)
+        if agreed.ratio < AGREEMENT:
+            raise ExportError(
+                f"the exported model predicts another class than the trained one on {agreed.images - agreed.same} "
+                f"of {agreed.images} test images; at most {1 - AGREEMENT:.1%} may differ"
+            )
+        self.progress.advance()
+        before, labels = outputs_of(self.model, self.task.test)
+        after, _ = outputs_of(model, self.task.test)
+        accuracy = [self.task.metric(outputs, labels) for outputs in (before, after)]
+        self._record_final(candidate, report, agreed, accuracy)
+        self.progress.advance()
+        self.progress.done()
+
+    def _record_final(
+        self, candidate: Candidate, report: CostReport, agreed: Agreement, accuracy: Sequence[float]
+    ) -> None:
+        original, cost = self.original, quantities(report)
+        shortfall = self.budget.over(cost, original)
+        drop = accuracy[0] - accuracy[1]
+        if drop > self.config.max_drop + 1e-12:
+            shortfall["accuracy"] = (accuracy[0] - self.config.max_drop) / max(accuracy[1], 1e-9)
+        self.records.append(
+            "final",
+            budget_met=not shortfall,
+            shortfall=shortfall,
+            ratios={q: cost[q] / original[q] for q in cost},
+            accuracy_before=accuracy[0],
+            accuracy_after=accuracy[1],
+            test_images=agreed.images,
+            agreement=agreed.ratio,
+            largest_difference=agreed.largest_difference,
+            model="model.onnx",
+            cost=report.to_json(),
+            recipe=candidate.recipe,
+            choices=candidate.choices,
+            seconds=self._seconds(),
+        )
+
+    def _seconds(self) -> float:
+        started = datetime.fromisoformat(self.records.read()[0]["started"])
+        return (datetime.now(UTC) - started).total_seconds()
+
+    def result(self) -> FitResult:
+        """The result as the final record has it; the page is rebuilt from the records."""
+        from chipfit.report.html import build as build_page
+
+        final = self.records.last("final")
+        assert final is not None
+        page = build_page(self.config.out)
+        ratios = final["ratios"]
+        return FitResult(
+            task=self.config.task,
+            target=self.target.name,
+            budget_met=final["budget_met"],
+            shortfall=final["shortfall"],
+            energy_ratio=ratios["energy"],
+            latency_ratio=ratios["latency"],
+            dram_ratio=ratios["dram"],
+            memory_ratio=ratios["memory"],
+            accuracy_before=final["accuracy_before"],
+            accuracy_after=final["accuracy_after"],
+            model=self.config.out / final["model"],
+            page=page,
+            seconds=final["seconds"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One candidate to be retrained, in a process of its own."""
+
+    config: FitConfig
+    candidate: Candidate
+    epochs: int
+    stage: str
+    original: Mapping[str, float]
+
+
+def build(candidate: Candidate, model: nn.Module, context: PassContext) -> nn.Module:
+    """The candidate's model, before retraining."""
+    return apply_recipe(candidate.steps, model, context).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def _train_one(job: _Job) -> dict[str, Any]:
+    """Retrain a candidate from where it is; returns the fields of its record."""
+    torch.set_num_threads(1)
+    config, candidate = job.config, job.candidate
+    task = load_task(config.task, config.data, config.seed)
+    original = traced(task.model).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    wanted, _ = outputs_of(original, task.validation)
+    records, folder = Records(config.out / "records.jsonl"), config.out / "checkpoints"
+    model = build(
+        candidate, traced(task.model), PassContext(calibration=inputs_of(task.validation, CALIBRATION))
+    )
+    screened = folder / f"{candidate.name}-screen.pt"
+    if job.stage != "screen" and screened.exists():
+        model.load_state_dict(load_state(screened)["model"])
+
+    def after_epoch(epoch: int, loss: float, model: nn.Module) -> None:
+        found = judge(model, task.validation, wanted, task)
+        records.append(
+            "epoch",
+            candidate=candidate.name,
+            stage=job.stage,
+            epoch=epoch,
+            loss=loss,
+            accuracy_validation=found.metric,
+            loss_validation=found.loss,
+        )
+
+    options = FineTuning(epochs=job.epochs, learning_rate=task.learning_rate)
+    checkpoint = folder / f"{candidate.name}-{job.stage}.pt"
+    finetune(model, original, task, options, checkpoint=checkpoint, after_epoch=after_epoch)
+    found = judge(model, task.validation, wanted, task)
+    limits = parse_budget(config.budget)
+    return {
+        "name": candidate.name,
+        "origin": candidate.origin,
+        "stage": job.stage,
+        "recipe": candidate.recipe,
+        "choices": candidate.choices,
+        "candidate": candidate.to_json(),
+        "cost": dict(candidate.cost),
+        "ratios": {q: candidate.cost[q] / job.original[q] for q in candidate.cost},
+        "over": limits.over(candidate.cost, job.original),
+        "accuracy_validation": found.metric,
+        "loss_validation": found.loss,
+        "epochs": job.epochs,
+        "chosen": False,
+    }
+
+
+@contextmanager
+def _watching(records: Records, stage: str, progress: Progress) -> Generator[None]:
+    """Advance the progress by the epochs that other processes record."""
+    over = threading.Event()
+
+    def count() -> int:
+        return sum(r["kind"] == "epoch" and r["stage"] == stage for r in records.read())
+
+    def watch() -> None:
+        seen = 0
+        while not over.wait(0.5):
+            now = count()
+            progress.advance(now - seen)
+            seen = now
+        progress.advance(count() - seen)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _with_levels(group: ChannelGroup, scores: torch.Tensor) -> Group:
+    return Group(
+        name=group.name,
+        levels=levels(group.channels, scores),
+        producers=group.producers,
+        consumers=group.consumers,
+    )
+
+
+def _quantities(cost: Mapping[str, Any]) -> dict[str, float]:
+    totals = cost["totals"]
+    keys = {"energy": "energy_j", "latency": "latency_s", "dram": "dram_bits", "memory": "memory_bits"}
+    return {quantity: float(totals[key]) for quantity, key in keys.items()}
+
+
+def _open_records(config: FitConfig, budget: Budget) -> Records:
+    """The records of this run: new ones, or with `resume` those that are there."""
+    records = Records(config.out / "records.jsonl")
+    asked = {
+        "task": config.task,
+        "target": config.target,
+        "budget": budget.to_json(),
+        "options": {
+            "max_drop": config.max_drop,
+            "epochs": config.epochs,
+            "screening_epochs": config.screening_epochs,
+            "data": str(config.data) if config.data else None,
+            "mapping_objective": OBJECTIVE,
+        },
+        "seed": config.seed,
+    }
+    try:
+        (config.out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"cannot write to {config.out}: {error.strerror}") from error
+    records.mend()
+    if not records.path.exists() or not records.read():
+        packages = ("chipfit", "torch", "onnx", "onnxruntime", "numpy", "scipy")
+        records.append(
+            "run",
+            **asked,
+            versions={"python": platform.python_version(), **{p: version(p) for p in packages}},
+            started=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+        return records
+    if not config.resume:
+        raise RecordError(
+            f"{config.out} holds a run already: --resume goes on with it, or choose another --out"
+        )
+    first = records.read()[0]
+    different = [key for key, value in asked.items() if first.get(key) != value]
+    if different:
+        was = ", ".join(f"{key} {first.get(key)} (now {asked[key]})" for key in different)
+        raise RecordError(f"{config.out} holds another run, with {was}: choose another --out")
+    return records
