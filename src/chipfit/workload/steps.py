@@ -5,8 +5,8 @@ of them. A `Value` is one reading of a tensor: `root` names the tensor as it was
 version of it that is read (the same values at another width have another name), `shape` the view.
 
 What is fused: an elementwise step joins the nest that writes its operand if nothing else reads that
-operand, and if it changes no number of elements. With several activations as operands, it joins the
-last one written, because only then are the others there.
+operand, and if the number of elements stays. Of several such nests it joins the last; that nest then
+runs as late as the other operands need, which changes nothing, since nobody else waits for it.
 """
 
 from __future__ import annotations
@@ -118,40 +118,41 @@ def _fused(steps: Sequence[Step], outputs: Sequence[Value]) -> list[Step]:
     for step in steps:
         for root in {value.root for value in step.activations}:
             readers[root] = readers.get(root, 0) + 1
-    order = {id(step): index for index, step in enumerate(steps)}
     writer: dict[str, Step] = {}
-    kept: list[Step] = []
-    for step in steps:
-        host = _host(step, writer, readers, order) if step.elementwise else None
+    position: dict[Step, int] = {}
+    for index, step in enumerate(steps):
+        host = _host(step, writer, readers, position) if step.elementwise else None
         if host is None:
-            kept.append(step)
+            position[step] = index
             host = step
         else:
             inner = {value.root for value in host.writes}
+            others = [value for value in step.reads if value.root not in inner]
+            if any(position[writer[v.root]] > position[host] for v in others if v.root in writer):
+                position[host] = index
             host.fused.append(step.operator)
-            host.reads += [value for value in step.reads if value.root not in inner]
+            host.reads += others
             host.parameters += step.parameters
             host.writes = step.writes
         for value in step.writes:
             writer[value.root] = host
-    return kept
+    return sorted(position, key=lambda step: position[step])
 
 
 def _host(
-    step: Step, writer: Mapping[str, Step], readers: Mapping[str, int], order: Mapping[int, int]
+    step: Step, writer: Mapping[str, Step], readers: Mapping[str, int], position: Mapping[Step, int]
 ) -> Step | None:
     """The nest that an elementwise step joins, if there is one."""
-    written = [value for value in step.activations if value.root in writer]
-    if not written or len(step.writes) != 1:
+    if len(step.writes) != 1:
         return None
-    last = max(written, key=lambda value: order[id(writer[value.root])])
-    host = writer[last.root]
-    alone = readers[last.root] == 1 and len(host.writes) == 1
-    # An earlier output of the same nest cannot be read before the nest has run.
-    others = [value for value in written if value.root != last.root and writer[value.root] is host]
-    if host.loops is None or not alone or others or last.elements != step.writes[0].elements:
-        return None
-    return host
+    found: list[Step] = []
+    for value in step.activations:
+        host = writer.get(value.root)
+        if host is None or host.loops is None or len(host.writes) != 1:
+            continue
+        if readers[value.root] == 1 and value.elements == step.writes[0].elements:
+            found.append(host)
+    return max(found, key=lambda host: position[host], default=None)
 
 
 def _versions(steps: Sequence[Step], outputs: Sequence[Value]) -> dict[str, dict[str, Value]]:
