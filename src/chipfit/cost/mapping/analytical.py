@@ -166,13 +166,11 @@ def _priced(layer: Layer, job: _Job, mapping: Mapping, target: Target) -> LayerC
     memory = target.main_memory
     energy = {"MAC": job.mac_energy_j}
     latency = {"compute": counts.compute_cycles / target.clock_hz}
-    for i, stage in enumerate(parts):
+    for i, (stage, level) in enumerate(zip(parts, target.levels, strict=True)):
         reads, writes = float(counts.reads[i].sum()), float(counts.writes[i].sum())
-        if stage.memory is not None:
-            level = target.levels[stage.memory]
-            energy[level.name] = reads * level.read_energy_j + writes * level.write_energy_j
-            if level.bandwidth_bits_per_cycle is not None:
-                latency[level.name] = float(counts.stage_cycles[i]) / target.clock_hz
+        energy[level.name] = reads * level.read_energy_j + writes * level.write_energy_j
+        if level.bandwidth_bits_per_cycle is not None:
+            latency[level.name] = float(counts.stage_cycles[i]) / target.clock_hz
         if stage.array is not None and stage.array.hop_energy_j:
             energy[stage.array.name] = float(counts.hops[i].sum()) * stage.array.hop_energy_j
     energy[memory.name] += job.streamed_energy_j
@@ -207,8 +205,7 @@ def describe(mapping: Mapping, parts: Sequence[Stage]) -> str:
             for d in ORDER[TENSORS.index(mapping.stationary[i])]
             if (count := mapping.iterations(i, int(d))) > 1
         ]
-        if stage.memory is not None:
-            lines.append(f"{stage.name}: " + (f"for {', '.join(loops)}" if loops else "one tile"))
+        lines.append(f"{stage.name}: " + (f"for {', '.join(loops)}" if loops else "one tile"))
         if stage.array is not None:
             sides = [
                 f"{DIMENSIONS[d]}={factor} on {side}"

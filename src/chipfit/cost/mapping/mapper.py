@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,10 +42,9 @@ class Widths:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A memory with the array below it; or only the array, where several follow one memory."""
+    """A memory and the array below it. One that is tied has no loops of its own."""
 
     name: str
-    memory: int | None
     array: Array | None
     tied: bool
 
@@ -90,23 +88,21 @@ class Counts:
     dram_words: float
 
 
-@functools.lru_cache(maxsize=64)
-def _stages(levels: tuple[tuple[str, tuple[str, ...]], ...], arrays: tuple[Array, ...]) -> tuple[Stage, ...]:
-    found: list[Stage] = []
-    for index, (name, holds) in enumerate(levels):
-        below = [array for array in arrays if array.below == name]
-        # Memories side by side, of different tensors, with nothing between them, share one tile.
-        beside = index > 0 and not below and index + 1 < len(levels)
-        if beside:
-            beside = not set(holds) & set(levels[index + 1][1])
-        found.append(Stage(name=name, memory=index, array=below[0] if below else None, tied=beside))
-        found += [Stage(name=a.name, memory=None, array=a, tied=True) for a in below[1:]]
-    return tuple(found)
-
-
 def stages(target: Target) -> tuple[Stage, ...]:
-    """The stages of a target, from the main memory inwards."""
-    return _stages(tuple((level.name, tuple(level.holds)) for level in target.levels), target.arrays)
+    """The stages of a target, from the main memory inwards.
+
+    Memories side by side, of different tensors with nothing between them, share one tile: all but the
+    last are tied.
+    """
+    arrays = {array.below: array for array in target.arrays}
+    found: list[Stage] = []
+    for index, level in enumerate(target.levels):
+        array = arrays.get(level.name)
+        last = index == len(target.levels) - 1
+        tied = index > 0 and array is None and not last
+        tied = tied and not set(level.holds) & set(target.levels[index + 1].holds)
+        found.append(Stage(name=level.name, array=array, tied=tied))
+    return tuple(found)
 
 
 def chip(
@@ -124,13 +120,10 @@ def chip(
     capacity = np.full(n, np.inf)
     price = np.zeros((4, n))
     bits = (widths.input, widths.weight, widths.output, widths.partial_sum)
-    for i, stage in enumerate(parts):
+    for i, (stage, level) in enumerate(zip(parts, target.levels, strict=True)):
         if stage.array is not None:
             price[2, i] = stage.array.hop_energy_j
-        if stage.memory is None:
-            continue
-        level = target.levels[stage.memory]
-        holds[i] = [stage.memory == 0 or tensor in level.holds for tensor in TENSORS]
+        holds[i] = [i == 0 or tensor in level.holds for tensor in TENSORS]
         word = level.word_bits
         per_word[i] = [word // b if b <= word else -math.ceil(b / word) for b in bits]
         if level.size_bits is not None:
@@ -156,7 +149,8 @@ def chip(
     )
 
 
-def _tables(stages: int, chains: int) -> Tables:
+def scratch(stages: int, chains: int) -> Tables:
+    """Empty tables for so many chains a dimension."""
     sizes = min(MAX_SIZES, chains * (2 * stages + 1))
     return Tables(
         tiles=np.ones((8, chains, stages + 1), np.int64),
@@ -195,10 +189,10 @@ def evaluate(
     """
     made = chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j)
     n = len(made.capacity)
-    tables = _tables(n, 1)
+    tables = scratch(n, 1)
     tables.tiles[:, 0, :] = np.array(mapping.tiles, np.int64).T
     tables.factors[:] = mapping.factors
-    prepare(np.array(loops.bounds, np.int64), _shape(loops), np.ones(8, np.int64), tables)
+    prepare(np.array(loops.bounds, np.int64), geometry(loops), np.ones(8, np.int64), tables)
     accesses = np.zeros((3, n, 3))
     out = np.zeros(4 + n)
     order = np.array([TENSORS.index(t) for t in mapping.stationary], np.int64)
@@ -226,9 +220,10 @@ def find(
     mac_energy_j: float = 0.0,
     streamed_words: float = 0.0,
     streamed_energy_j: float = 0.0,
-    seeds: Sequence[Mapping] = (),
     label: str = "layer",
-    effort: tuple[int, int] = (3, 4),
+    starts: int = 3,
+    polished: int = 8,
+    budget: int = 60_000,
 ) -> Mapping:
     """A good mapping of a nest onto a target.
 
@@ -240,9 +235,10 @@ def find(
         mac_energy_j: energy of all multiply-accumulates (J); counts for 'edp'.
         streamed_words: words that cross the main memory besides.
         streamed_energy_j: their energy (J).
-        seeds: mappings to start from as well, of this nest or a similar one.
         label: what to call the nest in an error message.
-        effort: starts of each unrolling, and how many unrollings are polished.
+        starts: starts of each unrolling.
+        polished: unrollings that are improved by changing two dimensions at once.
+        budget: mappings evaluated after which no further one is.
 
     Raises:
         MappingError: an unknown objective, or even the smallest tiles do not fit.
@@ -252,31 +248,18 @@ def find(
     check_fits(label, target, widths)
     parts = stages(target)
     n = len(parts)
-    options = list(unrollings(loops.bounds, tuple(part.array for part in parts)))
-    fitted = [refit(seed, loops, parts) for seed in seeds if len(seed.rows) == n]
-    known = {(option.rows, option.columns): i for i, option in enumerate(options)}
-    for seed in fitted:
-        if (seed.rows, seed.columns) not in known:
-            known[(seed.rows, seed.columns)] = len(options)
-            options.append(Unrolling(rows=seed.rows, columns=seed.columns))
-    seed_tiles = np.ones((len(fitted), 8, n + 1), np.int64)
-    seed_order = np.zeros((len(fitted), n), np.int64)
-    for i, seed in enumerate(fitted):
-        seed_tiles[i] = np.array(seed.tiles).T
-        seed_order[i] = [TENSORS.index(t) for t in seed.stationary]
+    options = unrollings(loops.bounds, tuple(part.array for part in parts))
     found_tiles = np.ones((len(options), 8, n + 1), np.int64)
     found_order = np.zeros((len(options), n), np.int64)
     best = search(
         np.array(loops.bounds, np.int64),
-        _shape(loops),
+        geometry(loops),
         np.array([np.array(o.rows) * np.array(o.columns) for o in options], np.int64),
-        seed_tiles,
-        np.array([known[(seed.rows, seed.columns)] for seed in fitted], np.int64),
-        seed_order,
         OBJECTIVES[objective],
-        effort[0],
-        effort[1],
-        _tables(n, MAX_CHAINS),
+        starts,
+        polished,
+        budget,
+        scratch(n, MAX_CHAINS),
         chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j),
         found_tiles,
         found_order,
@@ -310,7 +293,7 @@ _ONES = (1,) * len(DIMENSIONS)
 
 @functools.lru_cache(maxsize=1024)
 def unrollings(
-    bounds: tuple[int, ...], arrays: tuple[Array | None, ...], limit: int = 30
+    bounds: tuple[int, ...], arrays: tuple[Array | None, ...], limit: int = 60
 ) -> tuple[Unrolling, ...]:
     """Ways to unroll a nest over the arrays of a target, the fullest first, then none at all.
 
@@ -398,32 +381,8 @@ def _with(values: tuple[int, ...], place: int, value: int) -> tuple[int, ...]:
     return (*values[:place], value, *values[place + 1 :])
 
 
-def refit(mapping: Mapping, loops: Loops, parts: Sequence[Stage]) -> Mapping:
-    """The same mapping for other bounds: tiles of a whole bound stay whole, others are cut to it."""
-    n = len(mapping.rows)
-    tiles = [[1] * 8 for _ in range(n + 1)]
-    rows = [list(row) for row in mapping.rows]
-    columns = [list(column) for column in mapping.columns]
-    for d, bound in enumerate(loops.bounds):
-        for stage in range(n - 1, -1, -1):
-            inner = tiles[stage + 1][d]
-            useful = -(-bound // inner)
-            rows[stage][d] = min(rows[stage][d], useful)
-            columns[stage][d] = min(columns[stage][d], useful // rows[stage][d])
-            block = inner * rows[stage][d] * columns[stage][d]
-            old = mapping.tiles[stage][d]
-            wanted = block if parts[stage].tied else -(-old // block) * block
-            whole = stage == 0 or wanted >= bound or (old == mapping.tiles[0][d] and not parts[stage].tied)
-            tiles[stage][d] = bound if whole else wanted
-    return Mapping(
-        tiles=tuple(tuple(row) for row in tiles),
-        rows=tuple(tuple(row) for row in rows),
-        columns=tuple(tuple(column) for column in columns),
-        stationary=mapping.stationary,
-    )
-
-
-def _shape(loops: Loops) -> Ints:
+def geometry(loops: Loops) -> Ints:
+    """[row | column, stride | dilation | padding]."""
     return np.array([loops.stride, loops.dilation, loops.padding], np.int64).T.copy()
 
 

@@ -621,12 +621,10 @@ def search(
     bounds: Ints,
     shape: Ints,
     unrollings: Ints,
-    seeds: Ints,
-    seed_unrolling: Ints,
-    seed_order: Ints,
     objective: int,
     starts: int,
     polished: int,
+    budget: int,
     tables: Tables,
     chip: Chip,
     found_tiles: Ints,
@@ -637,19 +635,17 @@ def search(
 ) -> int:
     """Find a good mapping for each unrolling; return the one of the best, or -1.
 
-    From the smallest tiles in several loop orders, and from the seeds, change what helps. Then
-    improve the best `polished` of them by changing two dimensions at once.
+    From the smallest tiles in several loop orders, change what helps. Then improve the best
+    `polished` of them by changing two dimensions at once, while the budget lasts.
 
     Args:
         bounds: of the eight dimensions.
         shape: [row | column, stride | dilation | padding] (2, 3).
         unrollings: processing elements by stage and dimension (candidates, stages, 8).
-        seeds: tiles of known mappings, [seed, d, stage] (seeds, 8, stages + 1), to start from.
-        seed_unrolling: the unrolling of each seed, a row of `unrollings` (seeds).
-        seed_order: stationary tensors of each seed (seeds, stages).
         objective: ENERGY, LATENCY, EDP or DRAM.
-        starts: starts of each unrolling; with none, only unrollings with seeds are looked at.
+        starts: starts of each unrolling.
         polished: how many unrollings are improved further.
+        budget: mappings evaluated after which no further unrolling is improved.
         tables: scratch.
         chip: the target.
         found_tiles: filled with tiles (candidates, 8, stages + 1).
@@ -677,6 +673,7 @@ def search(
         for j in range(3):
             found_score[i, j] = np.inf
 
+    evaluations = 0
     for step in range(candidates + polished):
         polish = step >= candidates
         candidate = step
@@ -688,15 +685,9 @@ def search(
                     candidate < 0 or _better(found_score[i], found_score[candidate])
                 ):
                     candidate = i
-            if candidate < 0 or found_score[candidate, 0] == np.inf:
+            if candidate < 0 or found_score[candidate, 0] == np.inf or evaluations > budget:
                 break
             found_score[candidate, 2] = 0.0
-        seeded = polish
-        for seed in range(len(seeds)):
-            if seed_unrolling[seed] == candidate:
-                seeded = True
-        if starts == 0 and not seeded:
-            continue
         for stage in range(stages):
             for d in range(8):
                 tables.factors[stage, d] = unrollings[candidate, stage, d]
@@ -706,39 +697,16 @@ def search(
             possible = possible and chains[d] > 0
         if not possible:
             continue
-        # Chains of seeds that are not among them.
-        for seed in range(-1, len(seeds)):
-            if (seed < 0 and not polish) or (seed >= 0 and (polish or seed_unrolling[seed] != candidate)):
-                continue
-            for d in range(8):
-                wanted = found_tiles[candidate, d] if seed < 0 else seeds[seed, d]
-                if chains[d] < MAX_CHAINS and _find_chain(wanted, tables.tiles[d], chains[d]) < 0:
-                    for stage in range(stages + 1):
-                        tables.tiles[d, chains[d], stage] = wanted[stage]
-                    chains[d] += 1
         prepare(bounds, shape, chains, tables)
-        for start in range(1 if polish else starts + len(seeds)):
-            seed = start - starts
-            if not polish and seed >= 0 and seed_unrolling[seed] != candidate:
-                continue
-            from_tiles = polish or seed >= 0
-            inside = True
+        for start in range(1 if polish else starts):
             for d in range(8):
-                pick[d] = 0
-                if from_tiles:
-                    wanted = found_tiles[candidate, d] if polish else seeds[seed, d]
-                    pick[d] = _find_chain(wanted, tables.tiles[d], chains[d])
-                    inside = inside and pick[d] >= 0
-            if not inside:
-                continue
+                pick[d] = _find_chain(found_tiles[candidate, d], tables.tiles[d], chains[d]) if polish else 0
             for stage in range(stages):
                 # Starts differ in the tensor that is stationary, output first.
-                order[stage] = (start + 2) % 3
-                if polish:
-                    order[stage] = found_order[candidate, stage]
-                elif seed >= 0:
-                    order[stage] = seed_order[seed, stage]
-            _descend(pick, order, local, chains, loops, polish, objective, tables, chip, accesses, out, score)
+                order[stage] = found_order[candidate, stage] if polish else (start + 2) % 3
+            evaluations += _descend(
+                pick, order, local, chains, loops, polish, objective, tables, chip, accesses, out, score
+            )
             if _better(local, found_score[candidate]):
                 found_score[candidate, 0] = local[0]
                 found_score[candidate, 1] = local[1]
