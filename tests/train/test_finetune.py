@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import torch
+from small_models import images, residual, task
+
+from chipfit.compress.base import PassContext
+from chipfit.compress.graph import traced
+from chipfit.compress.quantize import Quantize
+from chipfit.train.finetune import FineTuning, divergence, finetune, judge, outputs_of
+
+BITS = tuple((n, 3, 3) for n in ("stem", "conv1", "conv2", "head"))
+
+
+def narrow() -> torch.nn.Module:
+    return Quantize(bits=BITS).apply(traced(residual()), PassContext(calibration=images()))
+
+
+def test_equal_outputs_do_not_diverge() -> None:
+    outputs = torch.randn(5, 3)
+    assert abs(float(divergence(outputs, outputs))) < 1e-6
+
+
+def test_divergence_of_a_coin() -> None:
+    # q = (1/2, 1/2), p = (3/4, 1/4): 1/2 ln(2/3) + 1/2 ln 2 = 0.1438 nat
+    outputs, wanted = torch.tensor([[3.0, 1.0]]).log(), torch.tensor([[1.0, 1.0]]).log()
+    assert abs(float(divergence(outputs, wanted)) - 0.1438) < 1e-4
+
+
+def test_what_is_not_a_classification_is_compared_by_squares() -> None:
+    assert float(divergence(torch.zeros(2, 1), torch.full((2, 1), 3.0))) == 9.0
+
+
+def test_retraining_follows_the_original() -> None:
+    original, model, data = traced(residual()), narrow(), task()
+    wanted, _ = outputs_of(original, data.train)
+    before = judge(model, data.train, wanted, data).loss
+    finetune(model, original, data, FineTuning(epochs=20, warm_up=2))
+    assert judge(model, data.train, wanted, data).loss < 0.7 * before
+
+
+def test_a_run_that_goes_on_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(epoch: int, loss: float, model: torch.nn.Module) -> None:
+        if epoch == 2:
+            raise Killed
+
+    original, data, options = traced(residual()), task(), FineTuning(epochs=4, warm_up=2)
+    unbroken = finetune(narrow(), original, data, options)
+    try:
+        finetune(narrow(), original, data, options, checkpoint=tmp_path / "c.pt", after_epoch=kill)
+    except Killed:
+        pass
+    resumed = finetune(narrow(), original, data, options, checkpoint=tmp_path / "c.pt")
+    assert all(torch.equal(a, b) for a, b in zip(unbroken.parameters(), resumed.parameters(), strict=True))
