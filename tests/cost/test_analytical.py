@@ -14,15 +14,13 @@ from chipfit.workload.network import Loops, Tensor
 
 class TestAnalytical(EstimatorSuite):
     estimator = Analytical()
+    # What this objective does not minimise may fall when work grows.
     quantities = ("energy_j",)
-    # The mapper is a local search: a better mapping of the larger problem may be found.
-    tolerance = 0.02
 
 
 class TestAnalyticalLatency(EstimatorSuite):
     estimator = Analytical(objective="latency")
     quantities = ("latency_s",)
-    tolerance = 0.02  # as above
 
 
 def test_a_matrix_product_by_hand():
