@@ -3,9 +3,8 @@
 import pytest
 
 from chipfit.cost.roofline import Roofline, touched
-from chipfit.cost.traffic import words
 from chipfit.testing import EstimatorSuite, eye16, nest_layer
-from chipfit.workload.network import Layer, Loops, Tensor
+from chipfit.workload.network import Loops, Tensor
 
 
 class TestRoofline(EstimatorSuite):
@@ -31,17 +30,6 @@ def test_what_fused_layers_read_is_charged_once():
     assert fused.energy_j - plain.energy_j == pytest.approx(15 * 200.0)
 
 
-def test_a_layer_without_a_nest_moves_its_tensors_once():
-    x = Tensor(name="x", shape=(1, 4, 4, 4), bits=8)
-    table = Tensor(name="t", shape=(10,), bits=8, constant=True)
-    y = Tensor(name="y", shape=(1, 4, 2, 2), bits=8)
-    layer = Layer(name="pool", operator="MaxPool", inputs=(x, table), outputs=(y,))
-    found = Roofline().layer(layer, eye16())
-    assert found.cost.dram_bits == (32 + 5 + 8) * 16
-    assert found.cost.energy_j == 45 * 200.0
-    assert found.cost.latency_s == 45 / 4
-
-
 @pytest.mark.parametrize(
     ("arguments", "rows"),
     [
@@ -54,7 +42,3 @@ def test_a_layer_without_a_nest_moves_its_tensors_once():
 )  # fmt: skip
 def test_touched_rows(arguments, rows):
     assert touched(*arguments) == rows
-
-
-def test_an_element_wider_than_a_word_takes_several():
-    assert words(3, 33, 16) == 9
