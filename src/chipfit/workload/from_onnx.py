@@ -239,18 +239,20 @@ class _Walk:
         if nans:
             raise NetworkError(f"{self.where}: initializer '{name}' has {nans} NaN values")
 
-    def parameters(self, values: Sequence[Value | None], *, any_type: bool = False) -> int:
+    def parameters(
+        self, values: Sequence[Value | None], *, any_type: bool = False, finite: bool = True
+    ) -> int:
         """The elements of those constants that are parameters and were not counted before.
 
         Raises:
-            NetworkError: one of them has infinite values.
+            NetworkError: one of them has infinite values and must be `finite`.
         """
         total = 0
         for value in values:
             if value is None or not value.constant or not (any_type or value.dtype in _FLOATING):
                 continue
             for source in value.sources or (value.name,):
-                if self.infinite.get(source):
+                if finite and self.infinite.get(source):
                     count = self.infinite[source]
                     raise NetworkError(f"{self.where}: initializer '{source}' has {count} infinite values")
                 size = self.sizes.get(source, value.elements)
@@ -303,17 +305,18 @@ class _Walk:
 
     def _node(self, node: onnx.NodeProto, env: dict[str, Value]) -> None:
         inputs = [self._read(node, key, env) if key else None for key in node.input]
-        operator, domain = node.op_type, _domain(node.domain)
-        if domain == "" and operator in ("If", "Loop", "Scan"):
-            self._control(node, inputs, env)
-            return
         try:
-            outputs = self._outputs(node, inputs)
+            if _domain(node.domain) == "" and node.op_type in ("If", "Loop", "Scan"):
+                outputs = self._control(node, inputs, env)
+            else:
+                outputs = self._outputs(node, inputs)
         except NetworkError as error:
-            text = str(error)
-            if text.startswith(self.where):
+            if str(error).startswith(f"{self.where}: "):
                 raise
-            raise NetworkError(f"{self.where}: {_label(node)}: {text}") from error
+            raise NetworkError(f"{self.where}: {_label(node)}: {error}") from error
+        except (TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
+            # A node without the inputs and attributes that its operator must have.
+            raise NetworkError(f"{self.where}: {_label(node)} is not sound: {error}") from error
         env.update(outputs)
 
     def _outputs(self, node: onnx.NodeProto, inputs: list[Value | None]) -> dict[str, Value]:
@@ -604,7 +607,8 @@ class _Walk:
                 operator=operator,
                 reads=reads,
                 writes=written,
-                parameters=self.parameters(operands),
+                # Masks may well be infinite.
+                parameters=self.parameters(operands, finite="Normalization" in operator),
                 elementwise=operator in _ELEMENTWISE,
                 tables=tables,
             )
@@ -740,7 +744,9 @@ class _Walk:
 
     # Control flow
 
-    def _control(self, node: onnx.NodeProto, inputs: list[Value | None], env: dict[str, Value]) -> None:
+    def _control(
+        self, node: onnx.NodeProto, inputs: list[Value | None], env: dict[str, Value]
+    ) -> dict[str, Value]:
         options = _attributes(node)
         if node.op_type == "If":
             outputs = self._branch(node, inputs, options, env)
@@ -748,7 +754,7 @@ class _Walk:
             outputs = self._loop(node, inputs, options["body"], env)
         else:
             outputs = self._scan(node, inputs, options, env)
-        env.update({key: value for key, value in zip(node.output, outputs, strict=False) if key})
+        return {key: value for key, value in zip(node.output, outputs, strict=False) if key}
 
     def _branch(
         self,

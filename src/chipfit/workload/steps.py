@@ -57,7 +57,9 @@ class Value:
         """The tensor of a layer that this value is."""
         zeros = self.zeros
         if zeros is None and self.constant and self.array is not None and self.array.size:
-            zeros = 1 - float(np.count_nonzero(self.array)) / self.array.size
+            # A filled array is a view of one element, however large.
+            array = self.array if any(self.array.strides) else self.array.reshape(-1)[:1]
+            zeros = 1 - float(np.count_nonzero(array)) / array.size
         return Tensor(
             name=self.name,
             shape=self.shape,
