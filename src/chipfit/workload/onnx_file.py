@@ -78,7 +78,7 @@ def _load_external(model: onnx.ModelProto, where: str, folder: Path | None) -> N
         raise NetworkError(f"{where} keeps '{tensors[0].name}' in another file: give its path, not its bytes")
     base = folder.resolve()
     for tensor in tensors:
-        location = external_data_helper.ExternalDataInfo(tensor).location
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         path = (base / location).resolve()
         if not path.is_relative_to(base):
             raise NetworkError(
@@ -92,8 +92,10 @@ def _load_external(model: onnx.ModelProto, where: str, folder: Path | None) -> N
             external_data_helper.load_external_data_for_tensor(tensor, str(base))
         except Exception as error:  # onnx raises its own and built-in kinds, by version
             raise NetworkError(
-                f"{where}: the data of '{tensor.name}' in {location} cannot be read"
+                f"{where}: the data of '{tensor.name}' in {location} cannot be read: {error}"
             ) from error
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
 
 
 def _tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
