@@ -533,6 +533,23 @@ def test_each_width_that_somebody_reads_is_stored_once():
     assert (one.inputs, two.inputs[0].name, three.inputs[0].name) == (two.inputs, "q1", "a")
 
 
+def test_what_only_moves_values_keeps_their_width():
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("DequantizeLinear", "q s z", "d"),
+        node("MaxPool", "d", "a", "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Transpose", "a", "b", "move", perm=[0, 2, 3, 1]),
+        node("QuantizeLinear", "b s z", "r"),
+        node("DequantizeLinear", "r s z", "e"),
+        node("Softmax", "e", "y", "soft"),
+    ]
+    network = load_onnx(model(nodes, {"x": (1, 2, 4, 4)}, {"y": (1, 2, 2, 2)}, QDQ))
+    assert [found.input_bits for found in network.layers] == [8, 8, 8]
+    assert [(t.name, t.bits) for found in network.layers for t in found.outputs] == [
+        ("a", 8), ("b", 8), ("y", 32),
+    ]  # fmt: skip
+
+
 def test_weights_quantised_in_the_graph_state_their_zeros():
     nodes = [
         node("QuantizeLinear", "w s z", "q", axis=0),

@@ -10,7 +10,8 @@ and, if it does not depend on the input of the network, its elements: so shape a
   behind is stored at that width. A property `chipfit.bits` on such a node overrides the width of
   the stored type, and a `Clip` before it is part of it.
 - All others cost the traffic of their tensors; elementwise ones join the nest before them
-  (`steps.py`). `Slice` and `Gather` read only what they return.
+  (`steps.py`). `Slice` and `Gather` read only what they return. What only moves values, or selects
+  among them, writes them as wide as it reads them.
 - `If` with an unknown condition: the branch with more multiplies. `Loop` and `Scan`: unrolled.
 - An operator that is not known is counted as traffic and named in `Network.warnings`.
 
@@ -95,6 +96,12 @@ _MOVING = {
     "DynamicQuantizeLinear", "NonMaxSuppression", "Shape", "Size", "ConstantOfShape", "Im2Col", "Col2Im",
     "CenterCropPad", "RotaryEmbedding", "QLinearConcat", "QLinearGlobalAveragePool", "QLinearAveragePool",
     "ImageScaler", "Crop", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot", "Det", "Binarizer",
+}  # fmt: skip
+#: What these write has the width of what they read.
+_PRESERVING = {
+    "Slice", "Pad", "Transpose", "Concat", "Split", "Gather", "GatherElements", "GatherND", "Expand", "Tile",
+    "DepthToSpace", "SpaceToDepth", "MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin", "ReverseSequence",
+    "Trilu", "Upsample", "QLinearConcat",
 }  # fmt: skip
 #: Domains whose operators of these names mean what ours of these names do.
 _DOMAINS = {"", "com.microsoft"}
@@ -340,6 +347,8 @@ class _Walk:
         output = outputs.get(node.output[0])
         if first and output and not first.constant and _is_alias(node, inputs, first, output):
             return {**outputs, node.output[0]: replace(first, shape=output.shape, dtype=output.dtype)}
+        if node.op_type in _PRESERVING and first is not None:
+            outputs = {key: _at_width_of(value, inputs) for key, value in outputs.items()}
         self._step(node, inputs, outputs)
         return outputs
 
@@ -495,6 +504,8 @@ class _Walk:
         if value.constant:
             array = None if zeros is not None else value.array
             return replace(value, bits=bits, floating=False, dtype=dtype, zeros=zeros, array=array)
+        if bits == value.bits and not value.floating:
+            return replace(value, dtype=dtype)
         name = self.versions.setdefault((value.root, bits), _unique(node.output[0], self.roots))
         return replace(value, bits=bits, floating=False, dtype=dtype, name=name)
 
@@ -518,9 +529,6 @@ class _Walk:
             elif zero is not None:
                 codes = codes - _along_axis(zero, value, options)
             zeros = 1 - float(np.count_nonzero(codes)) / codes.size
-        same_width = node.op_type == "DequantizeLinear" and bits == value.bits and not value.floating
-        if same_width and not value.constant:
-            return replace(value, dtype=dtype)
         return self._quantized(value, node, bits, dtype, zeros)
 
     def _stated_bits(self, node: onnx.NodeProto) -> int | None:
@@ -861,6 +869,14 @@ def _is_alias(node: onnx.NodeProto, inputs: Sequence[Value | None], first: Value
         return first.dtype in _FLOATING and output.dtype in _FLOATING
     joins = operator in _JOINS and len(inputs) > 1
     return operator in _TRIVIAL and not joins and first.shape == output.shape
+
+
+def _at_width_of(value: Value, inputs: Sequence[Value | None]) -> Value:
+    """What an operator writes that only moves values: as wide as the widest that it reads."""
+    moved = [v for v in inputs if v is not None and v.dtype == value.dtype and not v.constant]
+    if not moved:
+        return value
+    return replace(value, bits=max(v.bits for v in moved), floating=any(v.floating for v in moved))
 
 
 def _domain(domain: str) -> str:

@@ -61,7 +61,7 @@ def convolution(
     ):
         hull = (outputs - 1) * stride + (kernel - 1) * dilation + 1
         begin = _begin(auto_pad, pad, max(0, hull - height))
-        touched.append(begin + max(0, hull - begin - height))
+        touched.append(min(begin, hull) + max(0, hull - begin - height))
     depths = rank - 2 if rank > 2 else 0
     rows = depths
     columns = rows + 1 if rank > 1 else None
