@@ -23,6 +23,7 @@ def tensors(draw, constant=None):
         floating=draw(st.booleans()),
         constant=draw(st.booleans()) if constant is None else constant,
         zeros=draw(zeros),
+        largest_sum=draw(st.none() | st.integers(0, 10**6)),
     )
 
 

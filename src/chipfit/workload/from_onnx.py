@@ -529,6 +529,7 @@ class _Walk:
             elif zero is not None:
                 codes = codes - _along_axis(zero, value, options)
             zeros = 1 - float(np.count_nonzero(codes)) / codes.size
+            value = replace(value, largest_sum=_largest_sum(codes, scale, options))
         return self._quantized(value, node, bits, dtype, zeros)
 
     def _stated_bits(self, node: onnx.NodeProto) -> int | None:
@@ -985,6 +986,17 @@ def _along_axis(scale: Value, value: Value, options: Mapping[str, Any]) -> Array
     shape = [1] * len(value.shape)
     shape[axis] = array.size
     return array.reshape(shape)
+
+
+def _largest_sum(codes: Array, scale: Value, options: Mapping[str, Any]) -> int | None:
+    """The largest sum of weight codes of one sign that one output adds up.
+
+    Known where the scale tells outputs apart: one for each, along its axis.
+    """
+    if len(scale.shape) != 1 or scale.elements < 2 or codes.ndim < 2:
+        return None
+    rows = np.moveaxis(codes, options.get("axis", 1), 0).reshape(scale.elements, -1)
+    return int(max(rows.clip(min=0).sum(1).max(), -rows.clip(max=0).sum(1).min()))
 
 
 def _quantizer_clips(graph: onnx.GraphProto) -> set[str]:

@@ -39,7 +39,8 @@ class Tensor:
 
     `bits` is the width of one element as the network states it. `floating` says that the network
     states no fixed-point width: a fixed-point target then runs it at its own `native_bits`.
-    `zeros` is the fraction of elements that are zero, if known.
+    `zeros` is the fraction of elements that are zero, if known. Of constant weights stored as whole
+    numbers, `largest_sum` is the largest sum of the codes of one sign that one output adds up.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Tensor:
     floating: bool = False
     constant: bool = False
     zeros: float | None = None
+    largest_sum: int | None = None
 
     def __post_init__(self) -> None:
         if any(size < 1 for size in self.shape):
@@ -134,6 +136,16 @@ class Loops:
         return self.N * self.G * self.K * self.P * self.Q
 
 
+def sum_bits(largest_sum: int, input_bits: int) -> int:
+    """Width of a signed sum of inputs times weights whose codes of one sign add up to `largest_sum`.
+
+    >>> sum_bits(2184, 4), sum_bits(2185, 4)
+    (16, 17)
+    """
+    # 2184 * 15 = 32760 is below 2^15; 2185 * 15 = 32775 is not.
+    return (largest_sum * (2**input_bits - 1)).bit_length() + 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """One step of a network.
@@ -184,19 +196,28 @@ class Layer:
 
     @property
     def exact_sum_bits(self) -> int:
-        """Width that no partial sum of this nest can overflow: both operands and the growth.
+        """Width that no partial sum of this nest can overflow, in whatever order it is added up.
+
+        Both operand widths and the growth of the sum; less, if the codes of the weights are known to
+        add up to less: with L the largest sum of codes of one sign, no sum exceeds L times the
+        largest input code (the bound of Colbert et al., "A2Q", ICCV 2023, by signs).
 
         >>> x = Tensor(name="x", shape=(1, 16, 32, 32), bits=4)
         >>> w = Tensor(name="w", shape=(16, 16, 3, 3), bits=4, constant=True)
         >>> loops = Loops(K=16, C=16, P=32, Q=32, R=3, S=3, padding=(2, 2))
         >>> Layer(name="l", operator="Conv", loops=loops, inputs=(x,), weight=w, outputs=(x,)).exact_sum_bits
         16
+        >>> w = replace(w, largest_sum=200)
+        >>> Layer(name="l", operator="Conv", loops=loops, inputs=(x,), weight=w, outputs=(x,)).exact_sum_bits
+        13
         """
-        # 4 + 4 + ceil(log2(16*3*3)) = 4 + 4 + 8 = 16
+        # 4 + 4 + ceil(log2(16*3*3)) = 4 + 4 + 8 = 16; 200 * 15 = 3000 needs 12 bits and a sign
         if self.loops is None:
             return 0
         terms = self.loops.C * self.loops.R * self.loops.S
-        return self.input_bits + self.weight_bits + (terms - 1).bit_length()
+        widest = self.input_bits + self.weight_bits + (terms - 1).bit_length()
+        largest = self.weight.largest_sum if self.weight else None
+        return widest if largest is None else min(widest, sum_bits(largest, self.input_bits))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +281,7 @@ class Network:
 
         def change(tensor: Tensor) -> Tensor:
             bits = weights if tensor.constant else activations
-            return replace(tensor, bits=bits, floating=False)
+            return replace(tensor, bits=bits, floating=False, largest_sum=None)
 
         return self.map_tensors(change)
 
@@ -344,6 +365,7 @@ def _tensor_from_json(data: Mapping[str, Any]) -> Tensor:
         floating=bool(data.get("floating", False)),
         constant=bool(data.get("constant", False)),
         zeros=None if zeros is None else float(zeros),
+        largest_sum=None if data.get("largest_sum") is None else _read(data, "largest_sum", int),
     )
 
 

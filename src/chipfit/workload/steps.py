@@ -29,7 +29,8 @@ class Value:
     """A tensor as one step reads it, with what is known of it before it runs.
 
     `dtype` is the ONNX element type. For constants: `array` holds the elements if they are known
-    and worth keeping, `zeros` the fraction that is zero, `sources` the initializers they came from.
+    and worth keeping, `zeros` the fraction that is zero, `largest_sum` that of `Tensor`, `sources` the
+    initializers they came from.
     """
 
     root: str
@@ -41,6 +42,7 @@ class Value:
     constant: bool = False
     array: Array | None = None
     zeros: float | None = None
+    largest_sum: int | None = None
     sources: tuple[str, ...] = ()
 
     @property
@@ -67,6 +69,7 @@ class Value:
             floating=self.floating,
             constant=self.constant,
             zeros=zeros if self.constant else None,
+            largest_sum=self.largest_sum,
         )
 
 
