@@ -141,9 +141,11 @@ class ActivationQuantizer(nn.Module):
 class WeightQuantizer(nn.Module):
     """A parametrisation that puts weights on a grid with one step per output channel."""
 
-    def __init__(self, weight: torch.Tensor, bits: int, *, axis: int = 0) -> None:
+    def __init__(
+        self, weight: torch.Tensor, bits: int, *, axis: int = 0, sum_limit: int | None = None
+    ) -> None:
         super().__init__()
-        self.bits, self.axis = bits, axis
+        self.bits, self.axis, self.sum_limit = bits, axis, sum_limit
         self.low, self.high = code_range(bits, signed=True)
         rows = weight.detach().movedim(axis, 0).flatten(1)
         steps = _best_step(rows, self.low, self.high)
@@ -160,6 +162,22 @@ class WeightQuantizer(nn.Module):
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
         """The whole numbers that stand for these weights."""
         return (weight / self.steps(weight.dim())).round().clamp(self.low, self.high)
+
+    def sums(self, weight: torch.Tensor) -> torch.Tensor:
+        """The larger of the sums of positive and of negative codes; shape (output channels,)."""
+        rows = self.codes(weight.detach()).detach().movedim(self.axis, 0).flatten(1)
+        return torch.maximum(rows.clamp_min(0).sum(1), -rows.clamp_max(0).sum(1))
+
+    def keep_sums(self, weight: torch.Tensor) -> None:
+        """Widen the steps of channels whose sums of codes pass `sum_limit`, until none does."""
+        if self.sum_limit is None:
+            return
+        for _ in range(100):
+            excess = self.sums(weight) / self.sum_limit
+            if excess.max() <= 1:
+                return
+            # A step of a short mantissa moves in jumps, so each round goes a little further.
+            self.log_step.data += torch.where(excess > 1, excess.log() + 0.01, 0.0)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Weights of the grid; gradients pass straight through the rounding."""
@@ -207,11 +225,16 @@ class Quantize(AbstractPass):
 
     `bits` has (layer, weight bits, activation bits); layers that are not named stay as they are.
     Activations that something other than a multiplying layer reads (additions, pooling) are kept at
-    `stored_bits`.
+    `stored_bits`. `sum_bits` has (layer, width) for layers whose partial sums must fit a width: the
+    codes of a channel are kept small enough that no input can overflow it.
+
+    Source: the guarantee on sums is that of Colbert et al., "A2Q", ICCV 2023. Differs: the step of a
+    channel that would pass its limit is widened, instead of a norm being learned.
     """
 
     bits: tuple[tuple[str, int, int], ...]
     stored_bits: int = 8
+    sum_bits: tuple[tuple[str, int], ...] = ()
 
     def apply(self, model: nn.Module, context: PassContext) -> nn.Module:
         """The model with quantisers, calibrated on the context's inputs."""
@@ -220,11 +243,16 @@ class Quantize(AbstractPass):
         graph = copy.deepcopy(model)
         layers = nest_layers(graph)
         self._check(layers)
+        sums = dict(self.sum_bits)
         insert_stored(graph, lambda: ActivationQuantizer(self.stored_bits))
         for name, weight_bits, activation_bits in self.bits:
             layer = layers[name]
             axis = 1 if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d)) else 0
-            quantizer = WeightQuantizer(layer.weight, weight_bits, axis=axis)
+            limit = sums.get(name)
+            # |sum| <= largest sum of codes of one sign * largest input code < 2^(width - 1)
+            largest = None if limit is None else (2 ** (limit - 1) - 1) // (2**activation_bits - 1)
+            quantizer = WeightQuantizer(layer.weight, weight_bits, axis=axis, sum_limit=largest)
+            quantizer.keep_sums(layer.weight)
             insert_input(graph, name, lambda bits=activation_bits: ActivationQuantizer(bits))
             parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
             if layer.bias is not None:
@@ -265,6 +293,15 @@ def _calibrate(graph: nn.Module, inputs: torch.Tensor) -> None:
 def quantizers_of(model: nn.Module) -> dict[str, ActivationQuantizer]:
     """The activation quantisers, by module path."""
     return {n: m for n, m in model.named_modules() if isinstance(m, ActivationQuantizer)}
+
+
+def keep_sums(model: nn.Module) -> None:
+    """Restore the limits on sums of codes after the weights have changed."""
+    for layer in nest_layers(model).values():
+        quantizer = weight_quantizer(layer)
+        if quantizer is not None and quantizer.sum_limit is not None:
+            weight: Any = layer.parametrizations["weight"].original  # pyright: ignore[reportIndexIssue]
+            quantizer.keep_sums(weight)
 
 
 def weight_quantizer(layer: nn.Module) -> WeightQuantizer | None:

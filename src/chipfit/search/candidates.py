@@ -8,7 +8,8 @@ decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,12 @@ WIDTHS = (2, 3, 4, 5, 6, 8)
 FRACTIONS = (1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
 #: How much of the measured loss is thought to stay after retraining, by kind of choice (ours).
 BELIEFS: Mapping[str, Mapping[str, float]] = {
-    "as measured": {"weights": 1.0, "activations": 1.0, "channels": 1.0},
-    "narrow weights mend": {"weights": 0.25, "activations": 0.5, "channels": 1.0},
-    "missing channels mend": {"weights": 1.0, "activations": 1.0, "channels": 0.25},
+    "as measured": {"weights": 1.0, "activations": 1.0, "stored": 1.0, "channels": 1.0},
+    "narrow widths mend": {"weights": 0.25, "activations": 0.5, "stored": 0.5, "channels": 1.0},
+    "missing channels mend": {"weights": 1.0, "activations": 1.0, "stored": 1.0, "channels": 0.25},
 }
+#: Widths tried for activations that something other than a nest layer reads.
+STORED = (8, 6, 5, 4)
 ROUNDS = 6
 
 
@@ -97,7 +100,7 @@ class Candidate:
 def steps(choice: Choice, keep: tuple[tuple[str, tuple[int, ...]], ...]) -> tuple[AbstractPass, ...]:
     """The passes that make a choice: cut channels first, then set widths."""
     bits = tuple((n, w.weight_bits, w.activation_bits) for n, w in choice.widths.items())
-    quantize = Quantize(bits=bits)
+    quantize = Quantize(bits=bits, stored_bits=choice.stored_bits, sum_bits=tuple(choice.sum_bits.items()))
     return (PruneChannels(keep=keep), quantize) if keep else (quantize,)
 
 
@@ -135,34 +138,63 @@ def levels(channels: int, scores: torch.Tensor) -> tuple[int, ...]:
     return tuple(sorted(counts, reverse=True))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What candidates are asked of: the tables, the losses, and the limits in base units.
+
+    `stored` has the difference that each width of stored activations makes to the cost.
+    """
+
+    space: Space
+    tables: Sequence[LayerTable]
+    fixed: Float[np.ndarray, " quantity"]
+    stored: Mapping[int, Float[np.ndarray, " quantity"]]
+    losses: Losses
+    limits: Mapping[str, float]
+    sum_word_bits: int
+
+    def best(self, factors: Mapping[str, float], scale: float) -> Choice:
+        """The choice of the integer program under a belief, with scaled limits."""
+        believed = {key: factors[key[1]] * loss for key, loss in self.losses.items()}
+        scaled = {quantity: limit * scale for quantity, limit in self.limits.items()}
+        found: list[tuple[bool, float, Choice]] = []
+        for bits, difference in self.stored.items():
+            solution = solve(self.tables, self.space.groups, believed, self.fixed + difference, scaled)
+            loss = solution.loss + believed.get(("*", "stored", bits), 0.0)
+            rank = loss if solution.feasible else max(solution.cost[q] / scaled[q] for q in scaled)
+            found.append((not solution.feasible, rank, replace(solution.choice, stored_bits=bits)))
+        return self.with_sums(min(found, key=lambda f: f[:2])[2])
+
+    def with_sums(self, choice: Choice) -> Choice:
+        """The choice with a limit on the sums of each layer that the tables counted on.
+
+        Sums are limited to the words that they were priced at, where the widths alone would need more.
+        """
+        limits: dict[str, int] = {}
+        for layer in self.space.network(choice).layers:
+            if layer.weight is None or layer.name not in choice.widths:
+                continue
+            room = -(-layer.exact_sum_bits // self.sum_word_bits) * self.sum_word_bits
+            unknown = replace(layer, weight=replace(layer.weight, largest_sum=None))
+            if unknown.exact_sum_bits > room:
+                limits[layer.name] = room
+        return replace(choice, sum_bits=limits)
+
+
 def candidates(
-    space: Space,
-    tables: Sequence[LayerTable],
-    fixed: Float[np.ndarray, " quantity"],
-    losses: Losses,
-    limits: Mapping[str, float],
-    scores: Mapping[str, torch.Tensor],
-    price: Callable[[Choice, str], dict[str, float]],
+    question: Question, scores: Mapping[str, torch.Tensor], price: Callable[[Choice, str], dict[str, float]]
 ) -> list[Candidate]:
     """Distinct choices inside the limits as `price` measures them, or the nearest to them.
 
     `price(choice, name)` prices the built and exported model; the tables only lead there.
     """
-    found: dict[str, tuple[str, Choice, dict[str, float]]] = {}
-    for belief, factors in BELIEFS.items():
-        believed = {key: factors[key[1]] * loss for key, loss in losses.items()}
-
-        def ask(scale: float, believed: Losses = believed) -> Choice:
-            scaled = {quantity: limit * scale for quantity, limit in limits.items()}
-            return solve(tables, space.groups, believed, fixed, scaled).choice
-
-        found[f"program, {belief}"] = ("ilp", *_inside(ask, limits, price, belief))
-    found["uniform widths"] = (
-        "uniform",
-        *_inside(_uniform(space, tables, fixed, losses, limits), limits, price, "uniform"),
-    )
+    asks: dict[str, tuple[str, Callable[[float], Choice]]] = {
+        f"program, {belief}": ("ilp", partial(question.best, factors)) for belief, factors in BELIEFS.items()
+    }
+    asks["uniform widths"] = ("uniform", _uniform(question))
     made: list[Candidate] = []
-    for name, (origin, choice, cost) in found.items():
+    for name, (origin, ask) in asks.items():
+        choice, cost = _inside(ask, question.limits, price, name)
         if any(c.choice == choice for c in made):
             continue
         made.append(
@@ -171,7 +203,7 @@ def candidates(
                 origin=origin,
                 choice=choice,
                 keep=keep_best(scores, choice.channels).keep,
-                channels_before={g.name: g.channels for g in space.groups},
+                channels_before={g.name: g.channels for g in question.space.groups},
                 cost=cost,
             )
         )
@@ -200,14 +232,9 @@ def _inside(
     return best[1], best[2]
 
 
-def _uniform(
-    space: Space,
-    tables: Sequence[LayerTable],
-    fixed: Float[np.ndarray, " quantity"],
-    losses: Losses,
-    limits: Mapping[str, float],
-) -> Callable[[float], Choice]:
+def _uniform(question: Question) -> Callable[[float], Choice]:
     """Asks for one width for all inner layers and one fraction of all groups' channels."""
+    space = question.space
     inner = list(space.widths)[1:-1]
     bits = sorted({w.weight_bits for n in inner for w in space.widths[n]}) or [8]
     widest = {name: options[-1] for name, options in space.widths.items()}
@@ -219,13 +246,13 @@ def _uniform(
         for b in bits
         for place in range(max((len(g.levels) for g in space.groups), default=1))
     ]
-    costs = [table_cost(tables, fixed, choice) for choice in choices]
-    hurts = [table_loss(space.groups, losses, choice) for choice in choices]
+    costs = [table_cost(question.tables, question.fixed, choice) for choice in choices]
+    hurts = [table_loss(space.groups, question.losses, choice) for choice in choices]
 
     def ask(scale: float) -> Choice:
-        excess = [max(cost[q] / (limit * scale) for q, limit in limits.items()) for cost in costs]
+        excess = [max(cost[q] / (limit * scale) for q, limit in question.limits.items()) for cost in costs]
         order = sorted(range(len(choices)), key=lambda i: (max(excess[i], 1.0), hurts[i]))
-        return choices[order[0]]
+        return question.with_sums(choices[order[0]])
 
     return ask
 

@@ -38,9 +38,18 @@ from chipfit.hardware.load import load_target
 from chipfit.hardware.target import Target
 from chipfit.report.record import Records, write_atomically
 from chipfit.search.budget import Budget, parse_budget, quantities
-from chipfit.search.candidates import Candidate, candidates, levels, recipe, uniform, widths_for
-from chipfit.search.sensitivity import Probe, measure, probes
-from chipfit.search.space import Choice, Group, Space, cost_tables
+from chipfit.search.candidates import (
+    STORED,
+    Candidate,
+    Question,
+    candidates,
+    levels,
+    recipe,
+    uniform,
+    widths_for,
+)
+from chipfit.search.sensitivity import Probe, largest_sums, measure, probes
+from chipfit.search.space import Choice, Group, Space, cost_tables, stored_difference, stored_tensors
 from chipfit.train.finetune import FineTuning, finetune, judge, load_state, outputs_of
 from chipfit.train.task import Task, inputs_of, load_task
 from chipfit.workload.from_onnx import load_onnx
@@ -226,11 +235,18 @@ class _Run:
         template_model = apply_recipe(recipe(narrow, {}), self.model, self.context)
         data = export(template_model, self.inputs[:1], name=self.task.name)
         template = load_onnx(data, name=self.task.name)
-        priced = {layer.name for layer in template.layers if layer.loops}
+        widths = {
+            layer.name: options
+            for layer in template.layers
+            for name, options in widths_for(names, self.target).items()
+            if layer.loops and layer.name == name
+        }
         return Space(
             template=template,
-            widths={n: w for n, w in widths_for(names, self.target).items() if n in priced},
+            widths=widths,
             groups=groups,
+            sums=largest_sums(self.model, widths),
+            stored=stored_tensors(template, widths),
         )
 
     def _losses(self, space: Space, scores: Mapping[str, torch.Tensor]) -> dict[tuple[str, str, int], float]:
@@ -238,7 +254,7 @@ class _Run:
             name: sorted({b for w in options for b in (w.weight_bits, w.activation_bits)})
             for name, options in space.widths.items()
         }
-        wanted = probes(bits, space.groups)
+        wanted = probes(bits, space.groups, STORED if space.stored else ())
         losses = {
             (r["layer"], r["choice"], r["value"]): r["loss"]
             for r in self.records.read()
@@ -267,13 +283,22 @@ class _Run:
             return [Candidate.from_json(c) for c in known["candidates"]]
         self.progress.start("Asking what each choice costs on the target", len(space.widths) + 1)
         tables, fixed = cost_tables(space, self.target, self.estimator, self.progress.advance)
-        limits = {limit.quantity: limit.absolute(self.original) for limit in self.budget.limits}
+        stored = STORED if space.stored else STORED[:1]
+        question = Question(
+            space=space,
+            tables=tables,
+            fixed=fixed,
+            stored={b: stored_difference(space, b, self.target, self.estimator) for b in stored},
+            losses=losses,
+            limits={limit.quantity: limit.absolute(self.original) for limit in self.budget.limits},
+            sum_word_bits=[level for level in self.target.levels if "output" in level.holds][-1].word_bits,
+        )
 
         def price(choice: Choice, name: str) -> dict[str, float]:
             model = apply_recipe(recipe(choice, scores), self.model, self.context)
             return quantities(self.price(model, name)[0])
 
-        asked = candidates(space, tables, fixed, losses, limits, scores, price)
+        asked = candidates(question, scores, price)
         self.progress.advance()
         self.progress.done()
         self.records.append("asked", candidates=[c.to_json() for c in asked])
@@ -312,9 +337,7 @@ class _Run:
         if jobs:
             self.progress.start(title, len(asked) * epochs)
             with _watching(self.records, stage, self.progress):
-                parallel = joblib.Parallel(
-                    n_jobs=self._workers(), batch_size=1, return_as="generator_unordered"
-                )
+                parallel: Any = joblib.Parallel(n_jobs=self._workers(), return_as="generator_unordered")
                 for outcome in parallel(joblib.delayed(_train_one)(job) for job in jobs):
                     self.records.append("candidate", **outcome)
                     done[outcome["name"]] = outcome
@@ -336,9 +359,10 @@ class _Run:
         self.progress.advance()
         agreed = agreement(data, model, self.task.test)
         if agreed.ratio < AGREEMENT:
+            different = f"{agreed.images - agreed.same} of {agreed.images} test images"
             raise ExportError(
-                f"the exported model predicts another class than the trained one on {agreed.images - agreed.same} "
-                f"of {agreed.images} test images; at most {1 - AGREEMENT:.1%} may differ"
+                f"the exported model predicts another class than the trained one on {different}; "
+                f"at most {1 - AGREEMENT:.1%} may differ"
             )
         self.progress.advance()
         before, labels = outputs_of(self.model, self.task.test)

@@ -17,27 +17,43 @@ from torch import nn
 from chipfit.compress.base import PassContext
 from chipfit.compress.graph import nest_layers
 from chipfit.compress.prune import keep_best
-from chipfit.compress.quantize import ActivationQuantizer, WeightQuantizer
-from chipfit.search.space import Group
+from chipfit.compress.quantize import ActivationQuantizer, Quantize, WeightQuantizer
+from chipfit.search.space import Group, LayerChoice
 from chipfit.train.finetune import divergence
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """One single choice: `kind` 'weights' or 'activations' at `value` bits, or 'channels' kept."""
+    """One single choice: `kind` 'weights' or 'activations' at `value` bits, 'channels' kept, or all
+    'stored' activations (layer '*') at `value` bits.
+    """
 
     layer: str
     kind: str
     value: int
 
 
-def probes(widths: Mapping[str, Sequence[int]], groups: Sequence[Group]) -> list[Probe]:
+def probes(
+    widths: Mapping[str, Sequence[int]], groups: Sequence[Group], stored: Sequence[int] = ()
+) -> list[Probe]:
     """All single choices: every width of every layer, and every level of every group."""
     found = [Probe(layer=n, kind=kind, value=b) for n, bits in widths.items() for kind in KINDS for b in bits]
+    found += [Probe(layer="*", kind="stored", value=b) for b in stored]
     return found + [Probe(layer=g.name, kind="channels", value=c) for g in groups for c in g.levels[1:]]
 
 
 KINDS = ("weights", "activations")
+
+
+def largest_sums(model: nn.Module, widths: Mapping[str, Sequence[LayerChoice]]) -> dict[tuple[str, int], int]:
+    """The largest sum of weight codes of one sign, by layer and weight width."""
+    layers = nest_layers(model)
+    found: dict[tuple[str, int], int] = {}
+    for name, options in widths.items():
+        weight = layers[name].weight.detach()
+        for bits in {option.weight_bits for option in options}:
+            found[name, bits] = int(WeightQuantizer(weight, bits).sums(weight).max())
+    return found
 
 
 def measure(
@@ -66,6 +82,9 @@ def measure(
                 context = PassContext(calibration=inputs[:128])
                 changed = keep_best(scores, {probe.layer: probe.value}).apply(model, context)
                 outputs = _outputs(changed, inputs)
+            elif probe.kind == "stored":
+                context = PassContext(calibration=inputs)
+                outputs = _outputs(Quantize(bits=(), stored_bits=probe.value).apply(model, context), inputs)
             elif probe.kind == "weights":
                 assert layer is not None
                 kept = layer.weight.data

@@ -7,8 +7,9 @@ keeps. Costs come from the target's estimator and nowhere else: a table for each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,24 @@ class LayerChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One point of the space: widths by layer, and channels kept by group."""
+    """One point of the space: widths by layer, channels kept by group, and the width of what is
+    stored for other readers than nests.
+    """
 
     widths: Mapping[str, LayerChoice]
     channels: Mapping[str, int]
+    stored_bits: int = 8
+    sum_bits: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back equal."""
         widths = {name: [c.weight_bits, c.activation_bits] for name, c in self.widths.items()}
-        return {"widths": widths, "channels": dict(self.channels)}
+        return {
+            "widths": widths,
+            "channels": dict(self.channels),
+            "stored_bits": self.stored_bits,
+            "sum_bits": dict(self.sum_bits),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Choice:
@@ -47,6 +57,8 @@ class Choice:
         return cls(
             widths={n: LayerChoice(weight_bits=w, activation_bits=a) for n, (w, a) in data["widths"].items()},
             channels=dict(data["channels"]),
+            stored_bits=data["stored_bits"],
+            sum_bits=data["sum_bits"],
         )
 
 
@@ -73,12 +85,16 @@ class Space:
     """All choices for a network.
 
     `template` is the quantised network, of which the named layers can change; `widths` are the
-    (weight, activation) widths allowed for each.
+    (weight, activation) widths allowed for each. `sums` has the largest sum of codes of one sign in
+    the weights of (layer, weight bits), which bounds partial sums. `stored` names the tensors that
+    something other than a nest reads, and whose width is one choice for all.
     """
 
     template: Network
     widths: Mapping[str, tuple[LayerChoice, ...]]
     groups: tuple[Group, ...]
+    sums: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    stored: frozenset[str] = frozenset()
 
     def group_of(self, layer: str, *, output: bool) -> Group | None:
         """The group of a layer's output channels, or of its input channels."""
@@ -94,7 +110,7 @@ class Space:
         return replace(self.template, layers=layers)
 
     def _tensor_bits(self, choice: Choice) -> dict[str, int]:
-        bits: dict[str, int] = {}
+        bits = dict.fromkeys(self.stored, choice.stored_bits)
         for layer in self.template.layers:
             if layer.name in choice.widths and layer.weight is not None:
                 bits[layer.inputs[0].name] = choice.widths[layer.name].activation_bits
@@ -105,10 +121,13 @@ class Space:
         def change(tensor: Tensor) -> Tensor:
             return replace(tensor, bits=bits.get(tensor.name, tensor.bits))
 
+        weight = change(layer.weight) if layer.weight else None
+        if weight is not None and layer.name in choice.widths:
+            weight = replace(weight, largest_sum=self.sums.get((layer.name, weight.bits)))
         layer = replace(
             layer,
             inputs=tuple(change(t) for t in layer.inputs),
-            weight=change(layer.weight) if layer.weight else None,
+            weight=weight,
             outputs=_distinct(tuple(change(t) for t in layer.outputs)),
         )
         kept_in, kept_out = (self._kept(layer.name, choice, output=o) for o in (False, True))
@@ -139,7 +158,12 @@ def with_channels(layer: Layer, kept_in: float, kept_out: float) -> Layer:
         loops = replace(loops, C=_part(loops.C, kept_in), K=_part(loops.K, kept_out))
     weight, ratio = layer.weight, loops.weight_elements / layer.loops.weight_elements
     if weight is not None and weight.constant:
-        weight = replace(weight, shape=(loops.G * loops.K, loops.C, loops.R, loops.S))
+        sums = weight.largest_sum
+        weight = replace(
+            weight,
+            shape=(loops.G * loops.K, loops.C, loops.R, loops.S),
+            largest_sum=None if sums is None else math.ceil(sums * loops.C / layer.loops.C),
+        )
     inputs, outputs = layer.inputs, layer.outputs
     return replace(
         layer,
@@ -218,17 +242,17 @@ def _table(
     for widths, kept_in, kept_out in options:
         part_in = kept_in / group_in.channels if group_in and kept_in else 1.0
         part_out = kept_out / group_out.channels if group_out and kept_out else 1.0
-        layers.append(with_channels(_with_widths(layer, widths), part_in, part_out))
+        layers.append(with_channels(_with_widths(space, layer, widths), part_in, part_out))
         if source is not None:
             bits = widths.activation_bits
             writers.append(with_channels(_writing(source, layer.inputs[0].name, bits), 1.0, part_in))
             reference = _writing(source, layer.inputs[0].name, 8)
             writers.append(with_channels(reference, 1.0, part_in))
     costs = np.array(
-        [_quantities(a, c) for a, c in zip(layers, _costs(layers, target, estimator), strict=True)]
+        [_quantities(a, c) for a, c in zip(layers, estimator.layers(layers, target), strict=True)]
     )
     if source is not None:
-        found = _costs(writers, target, estimator)
+        found = estimator.layers(writers, target)
         written = np.array([_quantities(a, c) for a, c in zip(writers, found, strict=True)])
         difference = written[0::2] - written[1::2]
         difference[:, 3] = 0.0
@@ -242,17 +266,18 @@ def _table(
     )
 
 
-def _costs(layers: Sequence[Layer], target: Target, estimator: AbstractEstimator) -> list[LayerCost]:
-    return estimator.layers(layers, target)
-
-
-def _with_widths(layer: Layer, widths: LayerChoice) -> Layer:
+def _with_widths(space: Space, layer: Layer, widths: LayerChoice) -> Layer:
     """The layer at these widths, with its outputs at 8 bits (readers' tables correct for theirs)."""
     assert layer.weight is not None
     return replace(
         layer,
         inputs=(replace(layer.inputs[0], bits=widths.activation_bits, floating=False), *layer.inputs[1:]),
-        weight=replace(layer.weight, bits=widths.weight_bits, floating=False),
+        weight=replace(
+            layer.weight,
+            bits=widths.weight_bits,
+            floating=False,
+            largest_sum=space.sums.get((layer.name, widths.weight_bits)),
+        ),
         outputs=_distinct(tuple(replace(t, bits=8, floating=False) for t in layer.outputs)),
     )
 
@@ -266,6 +291,35 @@ def _writing(layer: Layer, tensor: str, bits: int) -> Layer:
 def _quantities(layer: Layer, cost: LayerCost) -> Float[np.ndarray, " quantity"]:
     weight = layer.weight.size_bits if layer.weight is not None and layer.weight.constant else 0
     return np.array([cost.cost.energy_j, cost.cost.latency_s, cost.cost.dram_bits, float(weight)])
+
+
+def stored_tensors(template: Network, widths: Iterable[str]) -> frozenset[str]:
+    """The fixed-point activations of a network that no nest layer of `widths` reads as its input."""
+    inputs = {layer.inputs[0].name for layer in template.layers if layer.name in set(widths)}
+    return frozenset(
+        tensor.name
+        for layer in template.layers
+        for tensor in layer.outputs
+        if not tensor.floating and tensor.name not in inputs
+    )
+
+
+def stored_difference(
+    space: Space, stored_bits: int, target: Target, estimator: AbstractEstimator
+) -> Float[np.ndarray, " quantity"]:
+    """What another width than 8 bits of all stored tensors changes, with every layer at 4 bits."""
+    four = LayerChoice(weight_bits=4, activation_bits=4)
+    choice = Choice(widths=dict.fromkeys(space.widths, four), channels={}, stored_bits=stored_bits)
+    other = true_cost(space, choice, target, estimator).total
+    usual = true_cost(space, replace(choice, stored_bits=8), target, estimator).total
+    return np.array(
+        [
+            other.energy_j - usual.energy_j,
+            other.latency_s - usual.latency_s,
+            other.dram_bits - usual.dram_bits,
+            0.0,
+        ]
+    )
 
 
 def true_cost(space: Space, choice: Choice, target: Target, estimator: AbstractEstimator) -> CostReport:

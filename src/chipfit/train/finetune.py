@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # as everywhere in the field
 from torch import nn
 
+from chipfit.compress.quantize import keep_sums
 from chipfit.report.record import write_atomically
 from chipfit.train.task import Loader, Task
 
@@ -125,6 +126,7 @@ def _one_epoch(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        keep_sums(model)
         total += float(loss.detach())
     return total / max(batches, 1)
 
