@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from chipfit.search.run import FitConfig as FitConfig
     from chipfit.search.run import fit as fit
     from chipfit.workload.from_onnx import load_onnx as load_onnx
-    from chipfit.workload.library import resolve as load_network
+    from chipfit.workload.library import resolve
     from chipfit.workload.network import Layer as Layer
     from chipfit.workload.network import Loops as Loops
     from chipfit.workload.network import Network as Network
     from chipfit.workload.network import Tensor as Tensor
+
+    load_network = resolve
 
 __version__ = "0.1.0"
 

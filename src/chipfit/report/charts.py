@@ -1,0 +1,456 @@
+"""The charts of a run, as plotly.js figures in plain data.
+
+Colours are of Okabe and Ito's palette, which people with any common colour blindness can tell
+apart; before is grey, after is blue, the chosen one is vermilion, everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chipfit import units
+from chipfit.report.history import QUANTITIES, Candidate, Choice, CostDocument, Epoch, History
+
+BEFORE, AFTER, CHOSEN, MUTED, INK, GRID = "#b3bac2", "#0072b2", "#d55e00", "#8a94a0", "#1f2933", "#e6e9ed"
+#: Okabe & Ito, "Color Universal Design", 2008, without black; yellow last, as it is faint on white.
+COMPONENT_COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#e69f00", "#cc79a7", "#d55e00", "#f0e442")
+
+_HEAT = [[0.0, "#f4f7fa"], [0.35, "#a9cbe2"], [0.7, "#2f7fb5"], [1.0, "#08305c"]]
+_FONT = '"Inter", "Segoe UI", "Helvetica Neue", "Noto Sans", Arial, sans-serif'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One figure: `data` and `layout` are plotly.js's, `caption` says how to read it."""
+
+    name: str
+    title: str
+    caption: str
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+    height: int = 380
+
+
+def charts(history: History) -> list[Chart]:
+    """All charts that the records of a run give data for."""
+    found = [pareto(history, quantity) for quantity in pareto_quantities(history)]
+    makers: tuple[Callable[[History], Chart | None], ...] = (
+        energy_by_component,
+        energy_by_layer,
+        bits_by_layer,
+        channels_by_layer,
+        sensitivity,
+        training,
+    )
+    return [chart for chart in (*found, *(make(history) for make in makers)) if chart is not None]
+
+
+def pareto_quantities(history: History) -> list[str]:
+    """The quantities of the budget, or energy without one."""
+    return [q for q in QUANTITIES if q in history.run.budget] or ["energy"]
+
+
+def pareto(history: History, quantity: str) -> Chart | None:
+    """Validation accuracy of every candidate against one cost, as ratios to the original."""
+    tried = [
+        _Point(candidate, 100 * ratio, 100 * candidate.accuracy_validation)
+        for candidate in history.candidates
+        if (ratio := history.ratio(candidate.cost, quantity)) is not None
+        and candidate.accuracy_validation is not None
+    ]
+    if not tried:
+        return None
+    origins = sorted({p.candidate.origin for p in tried if p.candidate.origin not in ("uniform", "")})
+    data = [_front(tried)]
+    uniform = sorted((p for p in tried if p.candidate.origin == "uniform"), key=lambda p: p.cost)
+    if uniform:
+        line = {"color": MUTED, "width": 1, "dash": "dot"}
+        marker = {
+            "symbol": "diamond",
+            "size": 10,
+            "color": "#ffffff",
+            "line": {"color": "#5f6b77", "width": 1.6},
+        }
+        data.append({**_points("uniform bits", uniform, marker), "mode": "lines+markers", "line": line})
+    symbols = ("circle", "square", "triangle-up", "cross", "x")
+    for index, origin in enumerate([*origins, ""]):
+        points = [p for p in tried if p.candidate.origin == origin and not p.candidate.chosen]
+        colour = COMPONENT_COLOURS[(0, 2, 4, 1, 3)[index % 5]]
+        marker = {"symbol": symbols[index % 5], "size": 9, "color": colour, "opacity": 0.8}
+        if points:
+            data.append(_points(origin or "candidates", points, marker))
+    chosen = [p for p in tried if p.candidate.chosen]
+    if chosen:
+        marker = {"symbol": "star", "size": 19, "color": CHOSEN, "line": {"color": "#ffffff", "width": 1.2}}
+        data.append(_points("chosen", chosen[-1:], marker))
+    before = history.original.accuracy_validation if history.original else None
+    if before is not None:
+        marker = {"symbol": "square", "size": 11, "color": INK}
+        data.append(
+            {
+                "type": "scatter", "mode": "markers", "name": "8-bit original",
+                "x": [100], "y": [100 * before],
+                "marker": marker, "hovertemplate": "8-bit original<br>%{y:.2f} %<extra></extra>",
+            }
+        )  # fmt: skip
+    layout = _layout(
+        xaxis={**_axis(f"{quantity} (% of the 8-bit original)"), "rangemode": "tozero"},
+        yaxis=_axis("validation accuracy (%)"),
+        shapes=_limits(history, quantity, before),
+        annotations=_limit_labels(history, quantity),
+        hovermode="closest",
+    )
+    caption = (
+        "Every network that was tried, judged on validation data: up and to the left is better. "
+        "The line joins those that none beats on both. Candidates are trained for a few epochs, "
+        "the chosen one is trained on."
+    )
+    title = f"Accuracy against {quantity}"
+    return Chart(
+        name=f"pareto-{quantity}", title=title, caption=caption, data=data, layout=layout, height=460
+    )
+
+
+@dataclass(frozen=True)
+class _Point:
+    candidate: Candidate
+    cost: float
+    accuracy: float
+
+
+def _points(name: str, points: Sequence[_Point], marker: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": _plain(name),
+        "x": [p.cost for p in points],
+        "y": [p.accuracy for p in points],
+        "text": [f"{_plain(p.candidate.name)}, {p.candidate.epochs:g} epochs" for p in points],
+        "marker": marker,
+        "hovertemplate": "%{text}<br>cost %{x:.1f} %, accuracy %{y:.2f} %<extra></extra>",
+    }
+
+
+def _front(points: Sequence[_Point]) -> dict[str, Any]:
+    best: list[_Point] = []
+    for point in sorted(points, key=lambda p: (p.cost, -p.accuracy)):
+        if not best or point.accuracy > best[-1].accuracy:
+            best.append(point)
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "best of all",
+        "x": [p.cost for p in best],
+        "y": [p.accuracy for p in best],
+        "line": {"color": "#9cc7e0", "width": 2, "shape": "hv"},
+        "hoverinfo": "skip",
+    }
+
+
+def _limits(history: History, quantity: str, before: float | None) -> list[dict[str, Any]]:
+    shapes: list[dict[str, Any]] = []
+    line = {"color": CHOSEN, "width": 1.2, "dash": "dash"}
+    limit = history.limit(quantity)
+    if limit is not None:
+        x = 100 * limit
+        shapes.append(
+            {"type": "rect", "xref": "x", "yref": "paper", "x0": 0, "x1": x, "y0": 0, "y1": 1,
+             "fillcolor": "#009e73", "opacity": 0.06, "line": {"width": 0}, "layer": "below"}
+        )  # fmt: skip
+        shapes.append(
+            {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line}
+        )
+    if before is not None:
+        faint = {"color": MUTED, "width": 1, "dash": "dot"}
+        y = 100 * before
+        shapes.append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": faint})
+    return shapes
+
+
+def _limit_labels(history: History, quantity: str) -> list[dict[str, Any]]:
+    limit = history.limit(quantity)
+    if limit is None:
+        return []
+    label = {"text": f"budget {100 * limit:.3g} %", "x": 100 * limit, "y": 0, "yref": "paper"}
+    style = {
+        "showarrow": False,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "font": {"color": CHOSEN, "size": 12},
+    }
+    return [{**label, **style, "xshift": 4}]
+
+
+def energy_by_component(history: History) -> Chart | None:
+    """Two stacked bars: where the energy goes before and after."""
+    bars = [(name, totals.energy_by_component_j) for name, totals in _before_after_totals(history)]
+    bars = [(name, parts) for name, parts in bars if parts]
+    if not bars:
+        return None
+    scale, unit = _scale((sum(parts.values()) for _, parts in bars), "J")
+    whole = max(sum(parts.values()) for _, parts in bars)
+    components = list(dict.fromkeys(part for _, parts in bars for part in parts))
+    data: list[dict[str, Any]] = []
+    for index, component in enumerate(components):
+        values = [parts.get(component, 0.0) for _, parts in bars]
+        data.append(
+            {
+                "type": "bar", "orientation": "h", "name": _plain(component), "y": [name for name, _ in bars],
+                "x": [v * scale for v in values],
+                "text": [units.si(v, "J") if v > 0.08 * whole else "" for v in values],
+                "textposition": "inside", "insidetextanchor": "middle", "textangle": 0,
+                "marker": {"color": COMPONENT_COLOURS[index % 7], "line": {"color": "#ffffff", "width": 1}},
+                "hovertemplate": f"{_plain(component)}: %{{x:.4g}} {unit}<extra>%{{y}}</extra>",
+            }
+        )  # fmt: skip
+    totals = [
+        {"x": sum(parts.values()) * scale, "y": name, "text": f"<b>{units.si(sum(parts.values()), 'J')}</b>",
+         "showarrow": False, "xanchor": "left", "xshift": 8, "font": {"size": 14, "color": INK}}
+        for name, parts in bars
+    ]  # fmt: skip
+    layout = _layout(
+        barmode="stack",
+        bargap=0.35,
+        xaxis={**_axis(f"energy of one inference ({unit})"), "range": [0, whole * scale * 1.14]},
+        yaxis={**_axis(""), "autorange": "reversed", "showgrid": False},
+        annotations=totals,
+    )
+    caption = "Energy of one inference, split by where it is spent."
+    return Chart(
+        name="components", title="Energy by component", caption=caption, data=data, layout=layout, height=270
+    )
+
+
+def energy_by_layer(history: History) -> Chart | None:
+    """Energy of every layer before and after."""
+    documents = [(name, document) for name, document in _before_after_documents(history) if document.layers]
+    if not documents:
+        return None
+    scale, unit = _scale((row.energy_j for _, document in documents for row in document.layers), "J")
+    data: list[dict[str, Any]] = [
+        {
+            "type": "bar", "name": name, "x": [_plain(row.name) for row in document.layers],
+            "y": [row.energy_j * scale for row in document.layers],
+            "customdata": [_plain(row.operator) for row in document.layers],
+            "marker": {"color": colour},
+            "hovertemplate": f"%{{x}} (%{{customdata}}): %{{y:.3g}} {unit}<extra>{name}</extra>",
+        }
+        for (name, document), colour in zip(documents, (BEFORE, AFTER), strict=False)
+    ]  # fmt: skip
+    layout = _layout(barmode="group", bargap=0.25, xaxis=_layer_axis(), yaxis=_axis(f"energy ({unit})"))
+    caption = "Energy of one inference, layer by layer in the order in which they run."
+    return Chart(name="layers", title="Energy by layer", caption=caption, data=data, layout=layout)
+
+
+def bits_by_layer(history: History) -> Chart | None:
+    """Chosen widths of weights and activations."""
+    choices = [c for c in _choices(history) if c.weight_bits or c.activation_bits]
+    if not choices:
+        return None
+    layers = [_plain(c.layer) for c in choices]
+    hover = "%{x}: %{y} bits<extra>%{fullData.name}</extra>"
+    data: list[dict[str, Any]] = [
+        {"type": "bar", "name": "weights", "x": layers, "y": [c.weight_bits for c in choices],
+         "marker": {"color": AFTER}, "hovertemplate": hover},
+        {"type": "bar", "name": "activations", "x": layers, "y": [c.activation_bits for c in choices],
+         "marker": {"color": "#e69f00"}, "hovertemplate": hover},
+    ]  # fmt: skip
+    widest = max(max(c.weight_bits or 0, c.activation_bits or 0, 8) for c in choices)
+    yaxis = {**_axis("bits"), "dtick": 2, "range": [0, widest + 0.5]}
+    layout = _layout(barmode="group", bargap=0.25, xaxis=_layer_axis(), yaxis=yaxis)
+    caption = "Width of the operands of each layer. The original has 8 bits everywhere."
+    return Chart(
+        name="bits", title="Weight and activation bits", caption=caption, data=data, layout=layout, height=330
+    )
+
+
+def channels_by_layer(history: History) -> Chart | None:
+    """Output channels that each layer had and keeps."""
+    choices = [c for c in _choices(history) if c.channels is not None and c.channels_before is not None]
+    if not choices:
+        return None
+    layers = [_plain(c.layer) for c in choices]
+    data: list[dict[str, Any]] = [
+        {"type": "bar", "name": "before", "x": layers, "y": [c.channels_before for c in choices],
+         "marker": {"color": BEFORE}, "hovertemplate": "%{x}: %{y} channels<extra>before</extra>"},
+        {"type": "bar", "name": "after", "x": layers, "y": [c.channels for c in choices], "width": 0.5,
+         "marker": {"color": AFTER}, "hovertemplate": "%{x}: %{y} channels<extra>after</extra>"},
+    ]  # fmt: skip
+    layout = _layout(barmode="overlay", bargap=0.2, xaxis=_layer_axis(), yaxis=_axis("output channels"))
+    caption = "Output channels of each layer; what stands out in grey was removed."
+    return Chart(name="channels", title="Channels", caption=caption, data=data, layout=layout, height=330)
+
+
+def sensitivity(history: History) -> Chart | None:
+    """Heat map of the loss when one layer alone is changed."""
+    widths = {c.layer: c.channels_before for candidate in history.candidates for c in candidate.choices}
+    cells: dict[tuple[str, str], float] = {}
+    order: dict[str, tuple[int, float]] = {}
+    for s in history.sensitivities:
+        value = s.value
+        if s.choice == "channels" and value > 1:
+            width = widths.get(s.layer)
+            if not width:
+                continue
+            value = value / width
+        row = (
+            f"channels: {100 * value:.0f} % kept" if s.choice == "channels" else f"{s.choice}: {value:g} bits"
+        )
+        order[row] = (("weights", "activations", "stored", "channels").index(s.choice), value)
+        cells[s.layer, row] = s.loss
+    if not cells:
+        return None
+    layers = list(dict.fromkeys(layer for layer, _ in cells))
+    rows = sorted(order, key=lambda row: order[row])
+    largest = max([loss for loss in cells.values() if loss > 0], default=1.0)
+    floor = largest * 1e-4  # four decades: what lies below harms nothing
+
+    def colour(layer: str, row: str) -> float | None:
+        loss = cells.get((layer, row))
+        return None if loss is None else math.log10(max(loss, floor))
+
+    ticks = [math.log10(largest) - decade for decade in range(5)]
+    data: list[dict[str, Any]] = [
+        {
+            "type": "heatmap", "x": [_plain(layer) for layer in layers], "y": [_plain(row) for row in rows],
+            "z": [[colour(layer, row) for layer in layers] for row in rows],
+            "customdata": [[cells.get((layer, row)) for layer in layers] for row in rows],
+            "colorscale": _HEAT, "xgap": 1, "ygap": 1, "hoverongaps": False,
+            "colorbar": {"title": {"text": "loss", "side": "right"}, "tickvals": ticks, "thickness": 14,
+                         "ticktext": [f"{10**t:.1g}" for t in ticks], "outlinewidth": 0},
+            "hovertemplate": "%{x}<br>%{y}<br>loss %{customdata:.4g}<extra></extra>",
+        }
+    ]  # fmt: skip
+    yaxis = {**_axis(""), "autorange": "reversed", "showgrid": False, "automargin": True}
+    layout = _layout(xaxis={**_layer_axis(), "showgrid": False}, yaxis=yaxis)
+    caption = (
+        "Loss on validation data when one layer alone is changed, on a logarithmic scale: dark is harmful."
+    )
+    height = 170 + 24 * len(rows)
+    return Chart(
+        name="sensitivity", title="Sensitivity", caption=caption, data=data, layout=layout, height=height
+    )
+
+
+def training(history: History) -> Chart | None:
+    """Accuracy and loss by epoch, of the chosen candidate and of the others."""
+    if not history.epochs:
+        return None
+    names = list(dict.fromkeys(e.candidate for e in history.epochs))
+    chosen = history.chosen.name if history.chosen else names[-1]
+    data: list[dict[str, Any]] = []
+    for name in [*(n for n in names if n != chosen), *(n for n in names if n == chosen)]:
+        epochs = sorted((e for e in history.epochs if e.candidate == name), key=lambda e: e.epoch)
+        data += _curves(name, epochs, chosen=name == chosen)
+    layout = _layout(
+        xaxis={**_axis("epoch"), "domain": [0, 0.46], "dtick": _whole_steps(history.epochs)},
+        yaxis=_axis("validation accuracy (%)"),
+        xaxis2={**_axis("epoch"), "domain": [0.54, 1], "anchor": "y2", "dtick": _whole_steps(history.epochs)},
+        yaxis2={**_axis("loss"), "anchor": "x2"},
+    )
+    who = "chosen network" if history.chosen else f"last network ({chosen})"
+    caption = (
+        f"Retraining with distillation from the original: the {who} in colour, the other candidates in grey."
+    )
+    return Chart(name="training", title="Training", caption=caption, data=data, layout=layout)
+
+
+def _curves(name: str, epochs: Sequence[Epoch], *, chosen: bool) -> list[dict[str, Any]]:
+    def curve(label: str, values: list[float | None], colour: str, axis: str, dash: str) -> dict[str, Any]:
+        return {
+            "type": "scatter", "mode": "lines+markers", "x": [e.epoch for e in epochs], "y": values,
+            "name": label, "showlegend": chosen, "xaxis": f"x{axis}", "yaxis": f"y{axis}",
+            "line": {"color": colour if chosen else "#ccd2d8", "width": 2.4 if chosen else 1, "dash": dash},
+            "marker": {"size": 6 if chosen else 4},
+            "hovertemplate": f"{_plain(name)}, epoch %{{x}}<br>{label} %{{y:.4g}}<extra></extra>",
+        }  # fmt: skip
+
+    percent = [None if e.accuracy_validation is None else 100 * e.accuracy_validation for e in epochs]
+    found = [curve("validation accuracy", percent, CHOSEN, "", "solid")]
+    found.append(curve("training loss", [e.loss for e in epochs], AFTER, "2", "solid"))
+    if chosen and any(e.loss_validation is not None for e in epochs):
+        found.append(curve("validation loss", [e.loss_validation for e in epochs], "#009e73", "2", "dash"))
+    return found
+
+
+def _whole_steps(epochs: Iterable[Epoch]) -> int:
+    return max(1, math.ceil(max(e.epoch for e in epochs) / 10))
+
+
+def _before_after_totals(history: History) -> list[tuple[str, Any]]:
+    found = [("before", history.original.cost.totals)] if history.original else []
+    if history.final:
+        return [*found, ("after", history.final.cost.totals)]
+    return [*found, ("chosen so far", history.chosen.cost)] if history.chosen else found
+
+
+def _before_after_documents(history: History) -> list[tuple[str, CostDocument]]:
+    found = [("before", history.original.cost)] if history.original else []
+    return [*found, ("after", history.final.cost)] if history.final else found
+
+
+def _choices(history: History) -> tuple[Choice, ...]:
+    if history.final and history.final.choices:
+        return history.final.choices
+    return history.chosen.choices if history.chosen else ()
+
+
+def _plain(text: str) -> str:
+    # plotly.js reads tags and %{…} in the text it draws: names from files must stay what they are.
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
+
+
+def _scale(values: Iterable[float], unit: str) -> tuple[float, str]:
+    """The factor and the unit in which the largest value is between 1 and 1000."""
+    largest = max(values, default=0.0)
+    if largest <= 0:
+        return 1.0, unit
+    prefix = units.si(largest, unit).split()[1]
+    exponent = {
+        "P": 15,
+        "T": 12,
+        "G": 9,
+        "M": 6,
+        "k": 3,
+        "": 0,
+        "m": -3,
+        "µ": -6,
+        "n": -9,
+        "p": -12,
+        "f": -15,
+    }
+    return 10.0 ** -exponent.get(prefix.removesuffix(unit), -18), prefix
+
+
+def _axis(title: str) -> dict[str, Any]:
+    return {
+        "title": {"text": title, "font": {"size": 13}, "standoff": 10},
+        "gridcolor": GRID,
+        "linecolor": "#c5ccd3",
+        "zeroline": False,
+        "automargin": True,
+        "ticks": "",
+    }
+
+
+def _layer_axis() -> dict[str, Any]:
+    return {**_axis(""), "type": "category", "tickangle": -50, "tickfont": {"size": 11}, "showgrid": False}
+
+
+def _layout(**more: Any) -> dict[str, Any]:
+    return {
+        "font": {"family": _FONT, "size": 13, "color": "#3e4c59"},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "margin": {"l": 56, "r": 16, "t": 40, "b": 48},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        "hoverlabel": {
+            "bgcolor": "#ffffff",
+            "bordercolor": "#c5ccd3",
+            "font": {"family": _FONT, "color": INK},
+        },
+        **more,
+    }

@@ -1,0 +1,296 @@
+"""The records of a run as one self-contained page: no network, nothing read but `records.jsonl`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from chipfit import units
+from chipfit.errors import RecordError
+from chipfit.report.charts import charts
+from chipfit.report.history import QUANTITIES, Candidate, Final, History, Totals, read_history
+from chipfit.report.record import Records, write_atomically
+
+RECORDS, PAGE = "records.jsonl", "report.html"
+
+_NAMES = {"energy": "Energy", "latency": "Latency", "dram": "DRAM traffic", "memory": "Memory"}
+
+
+def build(directory: Path) -> Path:
+    """Write `report.html` from the records of a run, and say where it is.
+
+    A run that is not finished has a page too; the page says so.
+
+    Raises:
+        RecordError: there are no records in the directory, one cannot be read, or the page cannot
+            be written.
+    """
+    path = directory / RECORDS
+    if not path.is_file():
+        raise RecordError(f"no {RECORDS} in {directory}: expected the output directory of chipfit fit")
+    records = Records(path).read()
+    if not records:
+        raise RecordError(f"{path} holds no records yet")
+    try:
+        history = read_history(records)
+    except RecordError as error:
+        raise RecordError(f"{path}, {error}") from error
+    write_atomically(directory / PAGE, render(history).encode())
+    return directory / PAGE
+
+
+def render(history: History) -> str:
+    """The page of a run."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string((files("chipfit.report") / "page.html").read_text(encoding="utf-8"))
+    drawn = {chart.name: chart for chart in charts(history)}
+    return template.render(
+        history=history,
+        headline=headline(history),
+        tiles=tiles(history),
+        charts=drawn,
+        tried=[name for name in drawn if name.startswith("pareto-")],
+        figures={name: {"data": chart.data, "layout": chart.layout} for name, chart in drawn.items()},
+        layers=layer_table(history),
+        candidates=candidate_table(history),
+        facts=facts(history),
+        recipe=_recipe(history),
+        remarks=remarks(history),
+        estimate=history.original.cost if history.original else None,
+        plotly=Markup(get_plotlyjs()),  # noqa: S704 - our dependency's own code, not text from a file
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """The first thing to read: `state` is 'met', 'missed' or 'running'."""
+
+    state: str
+    badge: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One big number; `share` and `limit` are drawn as a bar and a mark on it (fractions)."""
+
+    name: str
+    value: str
+    before: str
+    after: str
+    remark: str = ""
+    share: float | None = None
+    limit: float | None = None
+    budgeted: bool = False
+
+
+def headline(history: History) -> Headline:
+    """What came out, in a sentence.
+
+    >>> headline(read_history([{"kind": "run", "task": "digits"}])).badge
+    'Not finished'
+    """
+    final = history.final
+    if final is None:
+        tried = len(history.candidates)
+        sentence = (
+            f"This run goes on, or was stopped: {tried} candidate{'' if tried == 1 else 's'} tried so far. "
+            "Nothing here is a result yet. chipfit fit with --resume goes on where it stopped."
+        )
+        return Headline(state="running", badge="Not finished", sentence=sentence)
+    won = [
+        f"{_NAMES[q].lower() if q != 'dram' else 'DRAM traffic'} {units.percent(final.ratios[q])}"
+        for q in QUANTITIES
+        if q in final.ratios and (q in history.run.budget or not history.run.budget)
+    ]
+    parts = [f"Of the 8-bit original, the fitted network needs: {', '.join(won)}"] if won else []
+    if final.accuracy_after is not None and final.accuracy_before is not None:
+        parts.append(
+            f"Test accuracy is {units.percent(final.accuracy_after)}, before {units.percent(final.accuracy_before)}"
+        )
+    if final.budget_met:
+        return Headline(state="met", badge="Budget met", sentence=". ".join(parts) + ".")
+    over = [
+        f"{_NAMES.get(q, q).lower()} by {units.percent(ratio - 1)}"
+        for q, ratio in final.shortfall.items()
+        if ratio > 1
+    ]
+    missed = f"The budget is missed{': ' + ', '.join(over) if over else ''}. This is the best that was found"
+    return Headline(state="missed", badge="Budget missed", sentence=". ".join([missed, *parts]) + ".")
+
+
+def tiles(history: History) -> list[Tile]:
+    """Accuracy and the four costs, before and after."""
+    found = [_accuracy_tile(history)]
+    after = _after(history)
+    for quantity, name in _NAMES.items():
+        if history.original is None or after is None:
+            continue
+        amounts = history.original.cost.totals.amount(quantity), after.amount(quantity)
+        ratio = history.ratio(after, quantity)
+        if ratio is None:
+            continue
+        before_text, after_text = (_amount(quantity, amount) for amount in amounts)
+        less = f"{1 / ratio:.2g}× less" if 0 < ratio < 0.995 else ""
+        limit = history.limit(quantity)
+        found.append(
+            Tile(
+                name=name,
+                value=units.percent(ratio),
+                before=before_text,
+                after=after_text,
+                remark=f"budget {units.percent(limit)}" if limit is not None else less,
+                share=min(1.0, ratio),
+                limit=limit if limit is not None and limit <= 1 else None,
+                budgeted=limit is not None,
+            )
+        )
+    return [tile for tile in found if tile is not None]
+
+
+def _after(history: History) -> Totals | None:
+    if history.final:
+        return history.final.cost.totals
+    return history.chosen.cost if history.chosen else None
+
+
+def _accuracy_tile(history: History) -> Tile | None:
+    final = history.final
+    if final is None or final.accuracy_before is None or final.accuracy_after is None:
+        return None
+    drop = final.accuracy_after - final.accuracy_before
+    remark = f"{100 * drop:+.1f} points"
+    if final.test_images:
+        # Standard error of one proportion, sqrt(p (1 - p) / n).
+        p = final.accuracy_after
+        spread = math.sqrt(p * (1 - p) / final.test_images)
+        remark += f"; {final.test_images:,} images, standard error {100 * spread:.1f}"
+    return Tile(
+        name="Test accuracy",
+        value=units.percent(final.accuracy_after),
+        before=units.percent(final.accuracy_before),
+        after=units.percent(final.accuracy_after),
+        remark=remark,
+    )
+
+
+def _amount(quantity: str, amount: float) -> str:
+    return (
+        units.binary(amount)
+        if QUANTITIES[quantity][1] == "bit"
+        else units.si(amount, QUANTITIES[quantity][1])
+    )
+
+
+def layer_table(history: History) -> list[dict[str, str]]:
+    """One row a layer: energy before and after, bits and channels."""
+    documents = [history.original.cost] if history.original else []
+    documents += [history.final.cost] if history.final else []
+    rows = [{row.name: row for row in document.layers} for document in documents]
+    chosen = history.final.choices if history.final else history.chosen.choices if history.chosen else ()
+    choices = {choice.layer: choice for choice in chosen}
+    table: list[dict[str, str]] = []
+    for name in dict.fromkeys(name for document in rows for name in document):
+        energies = [document[name].energy_j if name in document else None for document in rows]
+        latest = next(document[name] for document in reversed(rows) if name in document)
+        choice = choices.get(name)
+        kept = choice and choice.channels is not None and f"{choice.channels} of {choice.channels_before}"
+        table.append(
+            {
+                "name": name,
+                "operator": latest.operator,
+                "macs": units.si(latest.macs),
+                "before": units.si(energies[0], "J") if energies[0] is not None else "–",
+                "after": units.si(energies[1], "J") if energies[1:] and energies[1] is not None else "–",
+                "bits": f"{latest.weight_bits} / {latest.input_bits}" if latest.weight_bits else "–",
+                "channels": kept or "–",
+            }
+        )
+    return table
+
+
+def candidate_table(history: History) -> list[dict[str, Any]]:
+    """One row a candidate, cheapest first."""
+    quantities = list(QUANTITIES)
+
+    def row(candidate: Candidate) -> dict[str, Any]:
+        ratios = {q: history.ratio(candidate.cost, q) for q in quantities}
+        accuracy = candidate.accuracy_validation
+        return {
+            "name": candidate.name,
+            "origin": candidate.origin,
+            "epochs": f"{candidate.epochs:g}",
+            "accuracy": "–" if accuracy is None else units.percent(accuracy, 2),
+            "ratios": ["–" if ratio is None else units.percent(ratio) for ratio in ratios.values()],
+            "chosen": candidate.chosen,
+        }
+
+    return [row(c) for c in sorted(history.candidates, key=lambda c: c.cost.energy_j)]
+
+
+def facts(history: History) -> list[tuple[str, str]]:
+    """What is needed to do it again: budget, seed, options, versions."""
+    run, final = history.run, history.final
+    limits = [_limit_text(q, limit.limit, limit.unit, limit.relative) for q, limit in run.budget.items()]
+    found = [("Task", run.task), ("Target", run.target), ("Budget", ", ".join(limits) or "none")]
+    if run.seed is not None:
+        found.append(("Seed", str(run.seed)))
+    found += [("Started", run.started)] if run.started else []
+    found += _result_facts(final) if final else []
+    found += [(f"--{name.replace('_', '-')}", _shown(value)) for name, value in run.options.items()]
+    found += list(run.versions.items())
+    return found
+
+
+def _result_facts(final: Final) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    if final.seconds is not None:
+        found.append(
+            ("Took", f"{final.seconds / 60:.1f} min" if final.seconds >= 120 else f"{final.seconds:.0f} s")
+        )
+    if final.model:
+        found.append(("Model", final.model))
+    if final.agreement is not None:
+        text = f"{units.percent(final.agreement, 2)} of the test images get the class that torch gives them"
+        found.append(("ONNX Runtime", text))
+    return found
+
+
+def _limit_text(quantity: str, limit: float, unit: str, relative: bool) -> str:
+    if relative:
+        return f"{quantity} at most {units.percent(limit)} of the 8-bit original"
+    amount = _amount(quantity, limit) if quantity in QUANTITIES else f"{limit:g} {unit}"
+    return f"{quantity} at most {amount}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping | list):
+        return str(value)
+    return "–" if value is None else f"{value}"
+
+
+def _recipe(history: History) -> str:
+    if history.final and history.final.recipe:
+        return history.final.recipe
+    return history.chosen.recipe if history.chosen else ""
+
+
+def remarks(history: History) -> list[str]:
+    """Warnings of the importer and the estimator, and the notes of the run, each once."""
+    found: list[str] = []
+    if history.original:
+        found += history.original.cost.warnings
+    if history.final:
+        found += history.final.cost.warnings
+    found += [note.text for note in history.notes]
+    return list(dict.fromkeys(found))
