@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from chipfit.compress.quantize import (
     Quantize,
     WeightQuantizer,
     code_range,
+    keep_sums,
     quantizers_of,
     short,
     weight_quantizer,
@@ -113,6 +116,35 @@ def test_a_channel_that_is_all_but_zero_gets_no_tiny_step() -> None:
     quantizer = WeightQuantizer(weight, 4)
     assert float(quantizer.log_step[1].detach().exp()) > 1e-5
     assert quantizer(weight)[1].abs().max() == 0
+
+
+def test_sums_of_codes_are_kept_within_their_limit_while_weights_change() -> None:
+    # 9 bits: |sum| <= 255 = largest sum * 15, so at most 17 codes of one sign.
+    recipe = replace(all_at(4, 4), sum_bits=(("conv1", 9),))
+    model = recipe.apply(traced(residual()), CONTEXT)
+    layer = nest_layers(model)["conv1"]
+    quantizer = weight_quantizer(layer)
+    assert quantizer is not None
+    original = layer.parametrizations["weight"].original
+    assert quantizer.sums(original).max() <= 17
+    with torch.no_grad():
+        original.mul_(3.0)
+    assert quantizer.sums(original).max() > 17
+    keep_sums(model)
+    assert quantizer.sums(original).max() <= 17
+
+
+def test_no_input_overflows_the_width_that_sums_are_kept_to() -> None:
+    recipe = replace(all_at(4, 4), sum_bits=(("conv1", 10),))
+    model = recipe.apply(traced(residual()), CONTEXT)
+    layer = nest_layers(model)["conv1"]
+    quantizer = weight_quantizer(layer)
+    assert quantizer is not None
+    codes = quantizer.codes(layer.parametrizations["weight"].original.detach())
+    # The worst input: 15 where the code is of one sign, 0 elsewhere.
+    rows = codes.detach().flatten(1)
+    assert 15 * float(rows.clamp_min(0).sum(1).max()) < 2**9
+    assert -15 * float(rows.clamp_max(0).sum(1).min()) <= 2**9
 
 
 def test_the_pass_leaves_the_model_alone_and_names_its_quantizers() -> None:

@@ -10,6 +10,7 @@ from chipfit.compress.quantize import Quantize, code_range
 from chipfit.errors import ExportError
 from chipfit.export.onnx import BITS, agreement, export
 from chipfit.train.task import TensorLoader
+from chipfit.workload.from_onnx import load_onnx
 
 WIDTHS = {"stem": (8, 8), "conv1": (4, 3), "conv2": (2, 5), "head": (6, 8)}
 
@@ -39,6 +40,17 @@ def test_weights_are_stored_as_codes_of_their_width(data: bytes) -> None:
         assert codes.dtype == "int8"
         assert low <= codes.min() <= codes.max() <= high
         assert tensors[f"{name}.bias_quantized"].dtype == "int32"
+
+
+def test_the_importer_sees_the_largest_sum_of_the_stored_codes(data: bytes) -> None:
+    tensors = {t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(data).graph.initializer}
+    for layer in load_onnx(data).layers:
+        if layer.loops is None:
+            continue
+        assert layer.weight is not None
+        rows = tensors[f"{layer.name}.weight_quantized"].astype(int)
+        rows = rows.reshape(len(rows), -1)
+        assert layer.weight.largest_sum == max(rows.clip(min=0).sum(1).max(), -rows.clip(max=0).sum(1).min())
 
 
 def test_the_true_width_stands_beside_each_quantizer(data: bytes) -> None:

@@ -1,5 +1,6 @@
 """The whole run, on a model that needs no training time."""
 
+import errno
 import json
 import os
 import random
@@ -15,7 +16,7 @@ from chipfit.cost.mapping.analytical import Analytical
 from chipfit.errors import BudgetError, RecordError, TargetError, TaskError
 from chipfit.hardware.load import load_target
 from chipfit.report.record import Records
-from chipfit.search.run import FitConfig, fit
+from chipfit.search.run import FitConfig, Silent, fit
 from chipfit.workload.from_onnx import load_onnx
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -114,8 +115,35 @@ def test_mistakes_leave_no_folder_behind(
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordError, match="cannot write to .*: Not a directory"):
+    with pytest.raises(RecordError, match=r"cannot write to .*: Not a directory"):
         fit(config(tmp_path / "file" / "out"))
+
+
+def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RecordError) as error:
+            fit(config(tmp_path))
+    path = tmp_path / "records.jsonl"
+    assert str(error.value) == f"cannot write records to {path}: No space left on device"
+    assert Records(path).read()[0]["kind"] == "run"
+
+
+def test_ctrl_c_leaves_records_that_a_resumed_run_goes_on_from(tmp_path: Path) -> None:
+    class Impatient(Silent):
+        def start(self, stage: str, total: int) -> None:
+            if stage == "Trying candidates":
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config(tmp_path), Impatient())
+    before = Records(tmp_path / "records.jsonl").read()
+    assert before[-1]["kind"] == "asked"
+    assert fit(config(tmp_path, resume=True)).budget_met
+    assert Records(tmp_path / "records.jsonl").read()[: len(before)] == before
 
 
 def test_a_run_killed_ten_times_ends_as_an_unbroken_one(out: Path, tmp_path: Path) -> None:

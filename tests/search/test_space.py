@@ -6,7 +6,16 @@ import torch
 from chipfit.cost.roofline import Roofline
 from chipfit.hardware.load import load_target
 from chipfit.search.candidates import levels, table_cost, widths_for
-from chipfit.search.space import Choice, Group, LayerChoice, Space, cost_tables, true_cost, with_channels
+from chipfit.search.space import (
+    Choice,
+    Group,
+    LayerChoice,
+    Space,
+    cost_tables,
+    stored_tensors,
+    true_cost,
+    with_channels,
+)
 from chipfit.workload.network import Layer, Loops, Network, Tensor
 
 
@@ -70,6 +79,22 @@ def test_a_depthwise_layer_loses_groups() -> None:
     loops = with_channels(layer, 0.5, 0.5).loops
     assert loops is not None
     assert (loops.G, loops.K, loops.C) == (4, 1, 1)
+
+
+def test_weights_that_add_up_to_little_have_narrow_sums(space: Space) -> None:
+    # 8 * 3 * 3 = 72 terms: 4 + 4 + 7 = 15 bits; with codes that add up to 50: 50 * 15 = 750, 11 bits.
+    known = replace(space, sums={("b", 4): 50})
+    choice = choose((4, 4), (4, 4))
+    assert [s.network(choice).layers[1].exact_sum_bits for s in (space, known)] == [15, 11]
+    # Half of the channels add up to half: 25 * 15 = 375, 10 bits.
+    assert known.network(choose((4, 4), (4, 4), channels=4)).layers[1].exact_sum_bits == 10
+
+
+def test_what_is_stored_for_others_has_one_width(space: Space) -> None:
+    stored = stored_tensors(space.template, space.widths)
+    assert stored == {"y_kept", "z"}
+    a, b = replace(space, stored=stored).network(replace(choose((4, 4), (4, 4)), stored_bits=5)).layers
+    assert [t.bits for t in (*a.outputs, *b.outputs)] == [4, 5, 5]
 
 
 def test_the_tables_add_up_to_the_cost_of_the_network(space: Space) -> None:

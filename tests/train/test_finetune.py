@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 import torch
 from small_models import images, residual, task
 
@@ -39,18 +40,16 @@ def test_retraining_follows_the_original() -> None:
 
 
 def test_a_run_that_goes_on_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(epoch: int, loss: float, model: torch.nn.Module) -> None:
         if epoch == 2:
-            raise Killed
+            raise KilledError
 
     original, data, options = traced(residual()), task(), FineTuning(epochs=4, warm_up=2)
     unbroken = finetune(narrow(), original, data, options)
-    try:
+    with pytest.raises(KilledError):
         finetune(narrow(), original, data, options, checkpoint=tmp_path / "c.pt", after_epoch=kill)
-    except Killed:
-        pass
     resumed = finetune(narrow(), original, data, options, checkpoint=tmp_path / "c.pt")
     assert all(torch.equal(a, b) for a, b in zip(unbroken.parameters(), resumed.parameters(), strict=True))

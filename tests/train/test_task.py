@@ -16,7 +16,7 @@ def test_a_loader_repeats_an_epoch_and_varies_between_epochs() -> None:
     again = [x.tolist() for x, _ in loader]
     loader.epoch = 1
     assert first == again != [x.tolist() for x, _ in loader]
-    assert sorted(sum(first, [])) == list(range(10))
+    assert sorted(x for batch in first for x in batch) == list(range(10))
     assert len(loader) == 3
 
 

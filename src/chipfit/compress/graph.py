@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F  # noqa: N812  # as everywhere in the field
 from torch import fx, nn
+from torch.fx.proxy import TraceError
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from chipfit.errors import PassError
@@ -45,7 +46,7 @@ def traced(model: nn.Module) -> fx.GraphModule:
     """
     try:
         graph = fx.symbolic_trace(copy.deepcopy(model).eval())
-    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError) as error:
+    except (TraceError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise PassError(f"cannot trace {type(model).__name__} as a graph (torch.fx): {reason}") from error
     _fold_normalization(graph)

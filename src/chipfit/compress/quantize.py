@@ -123,8 +123,8 @@ class ActivationQuantizer(nn.Module):
         self.signed.fill_(signed)  # pyright: ignore[reportCallIssue]
         self.low, self.high = code_range(self.bits, signed=signed)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args)
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
         self.set_signed(bool(self.signed))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -300,8 +300,7 @@ def keep_sums(model: nn.Module) -> None:
     for layer in nest_layers(model).values():
         quantizer = weight_quantizer(layer)
         if quantizer is not None and quantizer.sum_limit is not None:
-            weight: Any = layer.parametrizations["weight"].original  # pyright: ignore[reportIndexIssue]
-            quantizer.keep_sums(weight)
+            quantizer.keep_sums(_parametrizations(layer, "weight").original)
 
 
 def weight_quantizer(layer: nn.Module) -> WeightQuantizer | None:
@@ -309,5 +308,16 @@ def weight_quantizer(layer: nn.Module) -> WeightQuantizer | None:
     assert isinstance(layer, NESTS)
     if not parametrize.is_parametrized(layer, "weight"):
         return None
-    steps: Any = layer.parametrizations["weight"]  # pyright: ignore[reportIndexIssue]
+    steps = _parametrizations(layer, "weight")
     return next((m for m in steps if isinstance(m, WeightQuantizer)), None)
+
+
+def bias_quantizer(layer: nn.Module) -> BiasQuantizer | None:
+    """The bias quantiser of a layer, or None."""
+    if not parametrize.is_parametrized(layer, "bias"):
+        return None
+    return next((m for m in _parametrizations(layer, "bias") if isinstance(m, BiasQuantizer)), None)
+
+
+def _parametrizations(layer: Any, name: str) -> Any:
+    return layer.parametrizations[name]

@@ -19,13 +19,12 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from onnxscript import opset18 as op
+from onnxscript import opset18
 from torch import nn
 from torch.nn.utils import parametrize
 
-import chipfit.compress.quantize  # noqa: F401  # registers the operator chipfit::quantize
 from chipfit.compress.graph import nest_layers
-from chipfit.compress.quantize import BiasQuantizer, quantizers_of, short, weight_quantizer
+from chipfit.compress.quantize import bias_quantizer, quantizers_of, short, weight_quantizer
 from chipfit.errors import ExportError
 from chipfit.train.task import Loader
 
@@ -62,7 +61,8 @@ def export(model: nn.Module, example: torch.Tensor, *, name: str) -> bytes:
     Raises:
         ExportError: the exporter of torch cannot express the model.
     """
-    model = copy.deepcopy(model).eval().to(memory_format=torch.contiguous_format)
+    model = copy.deepcopy(model).eval()
+    model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     stored = _bake(model)
     for quantizer in quantizers_of(model).values():
         quantizer.freeze()
@@ -141,9 +141,8 @@ def _bake(model: nn.Module) -> dict[str, _Codes]:
                 axis=quantizer.axis,
                 bits=quantizer.bits,
             )
-        if parametrize.is_parametrized(layer, "bias"):
-            grid: Any = layer.parametrizations["bias"][0]  # pyright: ignore[reportIndexIssue]
-            assert isinstance(grid, BiasQuantizer)
+        grid = bias_quantizer(layer)
+        if grid is not None:
             assert layer.bias is not None
             codes = (layer.bias.detach() / grid.steps()).round()
             if codes.abs().max() >= 2**31:
@@ -157,7 +156,7 @@ def _bake(model: nn.Module) -> dict[str, _Codes]:
 
 def _without_parametrization(layer: Any) -> nn.Module:
     # torch's remove_parametrizations changes the class, which copies of the layer share with it.
-    kind = parametrize.type_before_parametrizations(layer)
+    kind: Any = parametrize.type_before_parametrizations(layer)
     plain = kind.__new__(kind)
     plain.__dict__.update(layer.__dict__)
     plain._modules = {}
@@ -174,6 +173,8 @@ def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
 
 
 def _torch_export(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+    op: Any = opset18
+
     def translate(x: Any, step: float, low: int, high: int) -> Any:
         storage = TensorProto.UINT8 if low >= 0 else TensorProto.INT8
         kind = np.uint8 if low >= 0 else np.int8

@@ -73,6 +73,9 @@ def measure(
         found: called with the choice and its loss (nat, or squared error).
     """
     model = copy.deepcopy(model).eval()
+    if inputs.dim() == 4:
+        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
     layers = nest_layers(model)
     with torch.no_grad():
         original = _outputs(model, inputs)

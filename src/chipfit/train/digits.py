@@ -7,6 +7,7 @@ nothing is downloaded. The network is trained here, in seconds.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # as everywhere in the field
@@ -56,7 +57,7 @@ def shift(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 def task(*, data: Path | None = None, seed: int = 0) -> Task:
     """The task: 1,078 images to train on, 180 to choose with, 539 to judge once."""
-    digits = load_digits()
+    digits: Any = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
     labels = torch.tensor(digits.target)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))

@@ -141,8 +141,9 @@ def _find(module_name: str, function_name: str) -> Callable[..., object]:
 def check_task(task: Task) -> None:
     """Raise TaskError, with all that is wrong, unless the task can be fitted."""
     wrong: list[str] = []
-    if not isinstance(task.model, nn.Module):
-        wrong.append(f"model is {type(task.model).__name__}, expected a torch.nn.Module")
+    model: Any = task.model
+    if not isinstance(model, nn.Module):
+        wrong.append(f"model is {type(model).__name__}, expected a torch.nn.Module")
     for part in ("train", "validation", "test"):
         wrong += _wrong_with_loader(part, getattr(task, part))
     if not callable(task.metric):
