@@ -104,16 +104,19 @@ def records(seed=1):
     original = cost(uniform(8, 8))
     base = original["totals"]
 
+    keys = {"energy": "energy_j", "latency": "latency_s", "dram": "dram_bits", "memory": "memory_bits"}
+
+    def amounts(document):
+        return {name: document["totals"][key] for name, key in keys.items()}
+
     def ratios(document):
-        totals = document["totals"]
-        keys = {"energy": "energy_j", "latency": "latency_s", "dram": "dram_bits", "memory": "memory_bits"}
-        return {name: totals[key] / base[key] for name, key in keys.items()}
+        return {name: amount / base[keys[name]] for name, amount in amounts(document).items()}
 
     yield {
         "kind": "run",
         "task": "cifar10-resnet20",
         "target": "eyeriss",
-        "budget": {"energy": {"limit": 0.35, "unit": "", "relative": True}},
+        "budget": {"energy": {"limit": 0.35, "unit": "ratio", "relative": True}},
         "options": {"max_drop": 0.01, "workers": 2, "data": "data/cifar10"},
         "versions": {"chipfit": "0.1.0", "python": "3.11.2", "torch": "2.13.0", "onnx": "1.21.0"},
         "seed": 0,
@@ -133,6 +136,9 @@ def records(seed=1):
                     "kind": "sensitivity", "layer": name, "choice": "channels", "value": round(width * keep),
                     "loss": loss,
                 }  # fmt: skip
+    for bits in (4, 5, 6, 8):
+        yield {"kind": "sensitivity", "layer": "*", "choice": "stored", "value": bits, "loss": 0.4 * 4.0**-bits}
+    yield {"kind": "asked", "candidates": []}
     tried = [("uniform-w%da%d" % (w, a), "uniform", uniform(w, a)) for w, a in ((6, 6), (5, 5), (4, 4), (3, 3), (2, 2))]
     for number in range(9):
         low = 3 if number < 6 else 2
@@ -147,25 +153,25 @@ def records(seed=1):
         accuracy = 0.918 - 0.30 * math.exp(-ratio["energy"] * 9) - (0.012 if origin == "uniform" else rng.uniform(0, 0.006))
         if chosen is None and origin == "ilp" and ratio["energy"] <= 0.35:
             chosen = (name, choices, document, ratio, accuracy)
-        for epoch in range(1, 3):
+        for epoch in range(2):
             yield {
-                "kind": "epoch", "candidate": name, "epoch": epoch, "loss": 0.5 - 0.1 * epoch,
-                "accuracy_validation": accuracy - 0.02 * (2 - epoch), "loss_validation": 0.33 - 0.02 * epoch,
+                "kind": "epoch", "candidate": name, "stage": "screen", "epoch": epoch, "loss": 0.5 - 0.1 * epoch,
+                "accuracy_validation": accuracy - 0.02 * (1 - epoch), "loss_validation": 0.33 - 0.02 * epoch,
             }  # fmt: skip
         yield {
             "kind": "candidate", "name": name, "recipe": recipe(choices), "origin": origin, "choices": choices,
-            "predicted": {q: r * 1.01 for q, r in ratio.items()}, "cost": document["totals"],
+            "stage": "screen", "cost": amounts(document), "ratios": ratio, "over": {},
             "accuracy_validation": accuracy, "loss_validation": 0.29, "epochs": 2, "chosen": False,
         }  # fmt: skip
     name, choices, document, ratio, accuracy = chosen
-    for epoch in range(3, 13):
+    for epoch in range(10):
         yield {
-            "kind": "epoch", "candidate": name, "epoch": epoch, "loss": 0.30 * 0.93**epoch,
-            "accuracy_validation": accuracy + 0.008 * (1 - 0.7 ** (epoch - 2)), "loss_validation": 0.28 * 0.98**epoch,
+            "kind": "epoch", "candidate": name, "stage": "train", "epoch": epoch, "loss": 0.30 * 0.93**epoch,
+            "accuracy_validation": accuracy + 0.008 * (1 - 0.7 ** (epoch + 1)), "loss_validation": 0.28 * 0.98**epoch,
         }  # fmt: skip
     yield {
         "kind": "candidate", "name": name, "recipe": recipe(choices), "origin": "ilp", "choices": choices,
-        "predicted": ratio, "cost": document["totals"], "accuracy_validation": accuracy + 0.008,
+        "stage": "train", "cost": amounts(document), "ratios": ratio, "over": {}, "accuracy_validation": accuracy + 0.008,
         "loss_validation": 0.25, "epochs": 12, "chosen": True,
     }  # fmt: skip
     yield {"kind": "note", "text": "The shortcuts of layer2.0 and layer3.0 pad channels: those layers keep all outputs."}

@@ -7,16 +7,20 @@ apart; before is grey, after is blue, the chosen one is vermilion, everywhere.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chipfit import units
-from chipfit.report.history import QUANTITIES, Candidate, Choice, CostDocument, Epoch, History
+from chipfit.report.history import QUANTITIES, Candidate, CostDocument, Epoch, History
 
 BEFORE, AFTER, CHOSEN, MUTED, INK, GRID = "#b3bac2", "#0072b2", "#d55e00", "#8a94a0", "#1f2933", "#e6e9ed"
 #: Okabe & Ito, "Color Universal Design", 2008, without black; yellow last, as it is faint on white.
 COMPONENT_COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#e69f00", "#cc79a7", "#d55e00", "#f0e442")
+
+#: What people call the ways in which candidates come about.
+ORIGINS = {"ilp": "integer program", "uniform": "uniform bits"}
 
 _HEAT = [[0.0, "#f4f7fa"], [0.35, "#a9cbe2"], [0.7, "#2f7fb5"], [1.0, "#08305c"]]
 _FONT = '"Inter", "Segoe UI", "Helvetica Neue", "Noto Sans", Arial, sans-serif'
@@ -58,8 +62,7 @@ def pareto(history: History, quantity: str) -> Chart | None:
     tried = [
         _Point(candidate, 100 * ratio, 100 * candidate.accuracy_validation)
         for candidate in history.candidates
-        if (ratio := history.ratio(candidate.cost, quantity)) is not None
-        and candidate.accuracy_validation is not None
+        if (ratio := candidate.ratios.get(quantity)) is not None and candidate.accuracy_validation is not None
     ]
     if not tried:
         return None
@@ -81,7 +84,7 @@ def pareto(history: History, quantity: str) -> Chart | None:
         colour = COMPONENT_COLOURS[(0, 2, 4, 1, 3)[index % 5]]
         marker = {"symbol": symbols[index % 5], "size": 9, "color": colour, "opacity": 0.8}
         if points:
-            data.append(_points(origin or "candidates", points, marker))
+            data.append(_points(ORIGINS.get(origin, origin or "candidates"), points, marker))
     chosen = [p for p in tried if p.candidate.chosen]
     if chosen:
         marker = {"symbol": "star", "size": 19, "color": CHOSEN, "line": {"color": "#ffffff", "width": 1.2}}
@@ -147,6 +150,7 @@ def _front(points: Sequence[_Point]) -> dict[str, Any]:
         "y": [p.accuracy for p in best],
         "line": {"color": "#9cc7e0", "width": 2, "shape": "hv"},
         "hoverinfo": "skip",
+        "legendrank": 2000,
     }
 
 
@@ -247,7 +251,7 @@ def energy_by_layer(history: History) -> Chart | None:
 
 def bits_by_layer(history: History) -> Chart | None:
     """Chosen widths of weights and activations."""
-    choices = [c for c in _choices(history) if c.weight_bits or c.activation_bits]
+    choices = [c for c in history.choices if c.weight_bits or c.activation_bits]
     if not choices:
         return None
     layers = [_plain(c.layer) for c in choices]
@@ -269,7 +273,7 @@ def bits_by_layer(history: History) -> Chart | None:
 
 def channels_by_layer(history: History) -> Chart | None:
     """Output channels that each layer had and keeps."""
-    choices = [c for c in _choices(history) if c.channels is not None and c.channels_before is not None]
+    choices = [c for c in history.choices if c.channels is not None and c.channels_before is not None]
     if not choices:
         return None
     layers = [_plain(c.layer) for c in choices]
@@ -284,50 +288,55 @@ def channels_by_layer(history: History) -> Chart | None:
     return Chart(name="channels", title="Channels", caption=caption, data=data, layout=layout, height=330)
 
 
+_KINDS = ("weights", "activations", "stored", "channels")
+
+
 def sensitivity(history: History) -> Chart | None:
     """Heat map of the loss when one layer alone is changed."""
     widths = {c.layer: c.channels_before for candidate in history.candidates for c in candidate.choices}
-    cells: dict[tuple[str, str], float] = {}
+    cells: dict[tuple[str, str], tuple[float, str]] = {}
     order: dict[str, tuple[int, float]] = {}
     for s in history.sensitivities:
-        value = s.value
-        if s.choice == "channels" and value > 1:
-            width = widths.get(s.layer)
+        width = widths.get(s.layer)
+        if s.choice == "channels":
             if not width:
                 continue
-            value = value / width
-        row = (
-            f"channels: {100 * value:.0f} % kept" if s.choice == "channels" else f"{s.choice}: {value:g} bits"
-        )
-        order[row] = (("weights", "activations", "stored", "channels").index(s.choice), value)
-        cells[s.layer, row] = s.loss
+            # Layers of different widths share a row: the nearest eighth, the exact number on hover.
+            kept = min(7, max(1, round(8 * s.value / width))) / 8
+            row, exact, rank = f"channels: {100 * kept:.0f} % kept", f"{s.value:g} of {width} channels", kept
+        else:
+            row, exact, rank = f"{s.choice}: {s.value:g} bits", f"{s.choice} at {s.value:g} bits", s.value
+        layer = "(all layers)" if s.layer == "*" else s.layer
+        order[row] = (_KINDS.index(s.choice) if s.choice in _KINDS else len(_KINDS), rank)
+        cells[layer, row] = max(cells.get((layer, row), (-math.inf, "")), (s.loss, exact))
     if not cells:
         return None
     layers = list(dict.fromkeys(layer for layer, _ in cells))
     rows = sorted(order, key=lambda row: order[row])
-    largest = max([loss for loss in cells.values() if loss > 0], default=1.0)
+    largest = max([loss for loss, _ in cells.values() if loss > 0], default=1.0)
     floor = largest * 1e-4  # four decades: what lies below harms nothing
 
     def colour(layer: str, row: str) -> float | None:
-        loss = cells.get((layer, row))
-        return None if loss is None else math.log10(max(loss, floor))
+        cell = cells.get((layer, row))
+        return None if cell is None else math.log10(max(cell[0], floor))
 
     ticks = [math.log10(largest) - decade for decade in range(5)]
     data: list[dict[str, Any]] = [
         {
             "type": "heatmap", "x": [_plain(layer) for layer in layers], "y": [_plain(row) for row in rows],
             "z": [[colour(layer, row) for layer in layers] for row in rows],
-            "customdata": [[cells.get((layer, row)) for layer in layers] for row in rows],
+            "customdata": [[cells.get((layer, row), (None, "")) for layer in layers] for row in rows],
             "colorscale": _HEAT, "xgap": 1, "ygap": 1, "hoverongaps": False,
             "colorbar": {"title": {"text": "loss", "side": "right"}, "tickvals": ticks, "thickness": 14,
                          "ticktext": [f"{10**t:.1g}" for t in ticks], "outlinewidth": 0},
-            "hovertemplate": "%{x}<br>%{y}<br>loss %{customdata:.4g}<extra></extra>",
+            "hovertemplate": "%{x}<br>%{customdata[1]}<br>loss %{customdata[0]:.4g}<extra></extra>",
         }
     ]  # fmt: skip
     yaxis = {**_axis(""), "autorange": "reversed", "showgrid": False, "automargin": True}
     layout = _layout(xaxis={**_layer_axis(), "showgrid": False}, yaxis=yaxis)
     caption = (
-        "Loss on validation data when one layer alone is changed, on a logarithmic scale: dark is harmful."
+        "Loss against the original, before any retraining, when one layer alone is changed; "
+        "on a logarithmic scale, dark is harmful."
     )
     height = 170 + 24 * len(rows)
     return Chart(
@@ -343,8 +352,7 @@ def training(history: History) -> Chart | None:
     chosen = history.chosen.name if history.chosen else names[-1]
     data: list[dict[str, Any]] = []
     for name in [*(n for n in names if n != chosen), *(n for n in names if n == chosen)]:
-        epochs = sorted((e for e in history.epochs if e.candidate == name), key=lambda e: e.epoch)
-        data += _curves(name, epochs, chosen=name == chosen)
+        data += _curves(name, _in_order(history.epochs, name), chosen=name == chosen)
     layout = _layout(
         xaxis={**_axis("epoch"), "domain": [0, 0.46], "dtick": _whole_steps(history.epochs)},
         yaxis=_axis("validation accuracy (%)"),
@@ -358,10 +366,17 @@ def training(history: History) -> Chart | None:
     return Chart(name="training", title="Training", caption=caption, data=data, layout=layout)
 
 
+def _in_order(epochs: Sequence[Epoch], candidate: str) -> list[Epoch]:
+    """The epochs of a candidate, stage after stage, without the numbers that start anew."""
+    own = [e for e in epochs if e.candidate == candidate]
+    stages = list(dict.fromkeys(e.stage for e in own))
+    return sorted(own, key=lambda e: (stages.index(e.stage), e.epoch))
+
+
 def _curves(name: str, epochs: Sequence[Epoch], *, chosen: bool) -> list[dict[str, Any]]:
     def curve(label: str, values: list[float | None], colour: str, axis: str, dash: str) -> dict[str, Any]:
         return {
-            "type": "scatter", "mode": "lines+markers", "x": [e.epoch for e in epochs], "y": values,
+            "type": "scatter", "mode": "lines+markers", "x": list(range(1, len(epochs) + 1)), "y": values,
             "name": label, "showlegend": chosen, "xaxis": f"x{axis}", "yaxis": f"y{axis}",
             "line": {"color": colour if chosen else "#ccd2d8", "width": 2.4 if chosen else 1, "dash": dash},
             "marker": {"size": 6 if chosen else 4},
@@ -376,26 +391,21 @@ def _curves(name: str, epochs: Sequence[Epoch], *, chosen: bool) -> list[dict[st
     return found
 
 
-def _whole_steps(epochs: Iterable[Epoch]) -> int:
-    return max(1, math.ceil(max(e.epoch for e in epochs) / 10))
+def _whole_steps(epochs: Sequence[Epoch]) -> int:
+    longest = max(Counter(e.candidate for e in epochs).values())
+    return math.ceil(longest / 10)
 
 
 def _before_after_totals(history: History) -> list[tuple[str, Any]]:
     found = [("before", history.original.cost.totals)] if history.original else []
     if history.final:
         return [*found, ("after", history.final.cost.totals)]
-    return [*found, ("chosen so far", history.chosen.cost)] if history.chosen else found
+    return found
 
 
 def _before_after_documents(history: History) -> list[tuple[str, CostDocument]]:
     found = [("before", history.original.cost)] if history.original else []
     return [*found, ("after", history.final.cost)] if history.final else found
-
-
-def _choices(history: History) -> tuple[Choice, ...]:
-    if history.final and history.final.choices:
-        return history.final.choices
-    return history.chosen.choices if history.chosen else ()
 
 
 def _plain(text: str) -> str:
@@ -447,6 +457,7 @@ def _layout(**more: Any) -> dict[str, Any]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "margin": {"l": 56, "r": 16, "t": 40, "b": 48},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#c5ccd3", "activecolor": INK},
         "hoverlabel": {
             "bgcolor": "#ffffff",
             "bordercolor": "#c5ccd3",

@@ -1,7 +1,7 @@
 """The records of a run, checked and typed; later records take the place of earlier ones.
 
 A resumed run may repeat what the killed one had written: a candidate is known by its name, an epoch
-by candidate and number, a sensitivity by layer, choice and value. Every part may be missing: a
+by candidate, stage and number, a sensitivity by layer, choice and value. Every part may be missing: a
 run that goes on, or was killed, has none of what comes later.
 """
 
@@ -113,13 +113,15 @@ class Sensitivity(_Record):
 
 
 class Candidate(_Record):
-    """A network that was tried."""
+    """A network that was tried; `cost` is in base units, `ratios` are to the 8-bit original."""
 
     name: str
+    stage: str = ""
     recipe: str = ""
     origin: str = ""
     choices: tuple[Choice, ...] = ()
-    cost: Totals = Totals()
+    cost: dict[str, float] = Field(default_factory=dict[str, float])
+    ratios: dict[str, float] = Field(default_factory=dict[str, float])
     accuracy_validation: float | None = None
     epochs: float = 0
     chosen: bool = False
@@ -129,6 +131,7 @@ class Epoch(_Record):
     """One epoch of training of one candidate."""
 
     candidate: str
+    stage: str = ""
     epoch: float
     loss: float | None = None
     accuracy_validation: float | None = None
@@ -175,17 +178,32 @@ class History:
         """The candidate that the run chose, if it has come so far."""
         return next((c for c in reversed(self.candidates) if c.chosen), None)
 
-    def ratio(self, totals: Totals, quantity: str) -> float | None:
-        """An amount over that of the 8-bit original, or None while that is unknown."""
-        before = self.original.cost.totals.amount(quantity) if self.original else 0.0
-        return totals.amount(quantity) / before if before else None
+    @property
+    def before(self) -> dict[str, float]:
+        """The original's amount of each quantity (base units), where it is known and not zero."""
+        totals = self.original.cost.totals if self.original else Totals()
+        return {q: amount for q in QUANTITIES if (amount := totals.amount(q))}
+
+    @property
+    def after(self) -> dict[str, float]:
+        """The amounts of the result, or of the chosen candidate, or nothing yet (base units)."""
+        if self.final:
+            return {quantity: self.final.cost.totals.amount(quantity) for quantity in QUANTITIES}
+        return self.chosen.cost if self.chosen else {}
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """What the result, or the chosen candidate, has for each layer."""
+        if self.final and self.final.choices:
+            return self.final.choices
+        return self.chosen.choices if self.chosen else ()
 
     def limit(self, quantity: str) -> float | None:
         """The budget for a quantity as a ratio to the 8-bit original, or None without one."""
         limit = self.run.budget.get(quantity)
         if limit is None or limit.relative:
             return limit.limit if limit else None
-        before = self.original.cost.totals.amount(quantity) if self.original else 0.0
+        before = self.before.get(quantity)
         return limit.limit / before if before else None
 
 
@@ -216,7 +234,7 @@ def read_history(records: Iterable[Mapping[str, Any]]) -> History:
             {(s.layer, s.choice, s.value): s for s in all_of("sensitivity", Sensitivity)}.values()
         ),
         candidates=tuple({c.name: c for c in all_of("candidate", Candidate)}.values()),
-        epochs=tuple({(e.candidate, e.epoch): e for e in all_of("epoch", Epoch)}.values()),
+        epochs=tuple({(e.candidate, e.stage, e.epoch): e for e in all_of("epoch", Epoch)}.values()),
         final=last_of("final", Final),
         notes=tuple({n.text: n for n in all_of("note", Note)}.values()),
     )

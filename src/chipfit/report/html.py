@@ -15,8 +15,8 @@ from plotly.offline import get_plotlyjs
 
 from chipfit import units
 from chipfit.errors import RecordError
-from chipfit.report.charts import charts
-from chipfit.report.history import QUANTITIES, Candidate, Final, History, Totals, read_history
+from chipfit.report.charts import ORIGINS, charts
+from chipfit.report.history import QUANTITIES, Candidate, Final, History, read_history
 from chipfit.report.record import Records, write_atomically
 
 RECORDS, PAGE = "records.jsonl", "report.html"
@@ -108,16 +108,14 @@ def headline(history: History) -> Headline:
             "Nothing here is a result yet. chipfit fit with --resume goes on where it stopped."
         )
         return Headline(state="running", badge="Not finished", sentence=sentence)
-    won = [
-        f"{_NAMES[q].lower() if q != 'dram' else 'DRAM traffic'} {units.percent(final.ratios[q])}"
-        for q in QUANTITIES
-        if q in final.ratios and (q in history.run.budget or not history.run.budget)
+    parts = [
+        _fall(history, quantity, final.ratios[quantity])
+        for quantity in QUANTITIES
+        if quantity in _asked(history)
     ]
-    parts = [f"Of the 8-bit original, the fitted network needs: {', '.join(won)}"] if won else []
     if final.accuracy_after is not None and final.accuracy_before is not None:
-        parts.append(
-            f"Test accuracy is {units.percent(final.accuracy_after)}, before {units.percent(final.accuracy_before)}"
-        )
+        before, after = units.percent(final.accuracy_before), units.percent(final.accuracy_after)
+        parts.append(f"Test accuracy is {after}; it was {before}")
     if final.budget_met:
         return Headline(state="met", badge="Budget met", sentence=". ".join(parts) + ".")
     over = [
@@ -129,26 +127,35 @@ def headline(history: History) -> Headline:
     return Headline(state="missed", badge="Budget missed", sentence=". ".join([missed, *parts]) + ".")
 
 
+def _asked(history: History) -> list[str]:
+    """The quantities of the budget whose ratio is known, or energy without a budget."""
+    known = history.final.ratios if history.final else {}
+    return [quantity for quantity in (history.run.budget or ("energy",)) if quantity in known]
+
+
+def _fall(history: History, quantity: str, ratio: float) -> str:
+    limit = history.limit(quantity)
+    allowed = f" (budget {units.percent(limit)})" if limit is not None else ""
+    verb = "falls" if ratio < 1 else "rises"
+    return f"{_NAMES[quantity]} {verb} to {units.percent(ratio)} of the 8-bit original{allowed}"
+
+
 def tiles(history: History) -> list[Tile]:
     """Accuracy and the four costs, before and after."""
     found = [_accuracy_tile(history)]
-    after = _after(history)
     for quantity, name in _NAMES.items():
-        if history.original is None or after is None:
+        if quantity not in history.before or quantity not in history.after:
             continue
-        amounts = history.original.cost.totals.amount(quantity), after.amount(quantity)
-        ratio = history.ratio(after, quantity)
-        if ratio is None:
-            continue
-        before_text, after_text = (_amount(quantity, amount) for amount in amounts)
+        before, after = history.before[quantity], history.after[quantity]
+        ratio = after / before
         less = f"{1 / ratio:.2g}× less" if 0 < ratio < 0.995 else ""
         limit = history.limit(quantity)
         found.append(
             Tile(
                 name=name,
                 value=units.percent(ratio),
-                before=before_text,
-                after=after_text,
+                before=_amount(quantity, before),
+                after=_amount(quantity, after),
                 remark=f"budget {units.percent(limit)}" if limit is not None else less,
                 share=min(1.0, ratio),
                 limit=limit if limit is not None and limit <= 1 else None,
@@ -158,18 +165,12 @@ def tiles(history: History) -> list[Tile]:
     return [tile for tile in found if tile is not None]
 
 
-def _after(history: History) -> Totals | None:
-    if history.final:
-        return history.final.cost.totals
-    return history.chosen.cost if history.chosen else None
-
-
 def _accuracy_tile(history: History) -> Tile | None:
     final = history.final
     if final is None or final.accuracy_before is None or final.accuracy_after is None:
         return None
     drop = final.accuracy_after - final.accuracy_before
-    remark = f"{100 * drop:+.1f} points"
+    remark = f"{100 * drop:+.1f} points".replace("-", "\N{MINUS SIGN}")
     if final.test_images:
         # Standard error of one proportion, sqrt(p (1 - p) / n).
         p = final.accuracy_after
@@ -197,8 +198,7 @@ def layer_table(history: History) -> list[dict[str, str]]:
     documents = [history.original.cost] if history.original else []
     documents += [history.final.cost] if history.final else []
     rows = [{row.name: row for row in document.layers} for document in documents]
-    chosen = history.final.choices if history.final else history.chosen.choices if history.chosen else ()
-    choices = {choice.layer: choice for choice in chosen}
+    choices = {choice.layer: choice for choice in history.choices}
     table: list[dict[str, str]] = []
     for name in dict.fromkeys(name for document in rows for name in document):
         energies = [document[name].energy_j if name in document else None for document in rows]
@@ -221,21 +221,21 @@ def layer_table(history: History) -> list[dict[str, str]]:
 
 def candidate_table(history: History) -> list[dict[str, Any]]:
     """One row a candidate, cheapest first."""
-    quantities = list(QUANTITIES)
 
     def row(candidate: Candidate) -> dict[str, Any]:
-        ratios = {q: history.ratio(candidate.cost, q) for q in quantities}
         accuracy = candidate.accuracy_validation
         return {
             "name": candidate.name,
-            "origin": candidate.origin,
+            "origin": ORIGINS.get(candidate.origin, candidate.origin),
             "epochs": f"{candidate.epochs:g}",
             "accuracy": "–" if accuracy is None else units.percent(accuracy, 2),
-            "ratios": ["–" if ratio is None else units.percent(ratio) for ratio in ratios.values()],
+            "ratios": [
+                units.percent(candidate.ratios[q]) if q in candidate.ratios else "–" for q in QUANTITIES
+            ],
             "chosen": candidate.chosen,
         }
 
-    return [row(c) for c in sorted(history.candidates, key=lambda c: c.cost.energy_j)]
+    return [row(c) for c in sorted(history.candidates, key=lambda c: c.ratios.get("energy", 0.0))]
 
 
 def facts(history: History) -> list[tuple[str, str]]:
