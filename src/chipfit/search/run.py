@@ -147,7 +147,7 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
             does not do what the trained one does.
     """
     torch.set_num_threads(1)
-    run = _Run.open(config, progress or Silent())
+    run = Run.open(config, progress or Silent())
     finished = run.records.last("final")
     if finished is None:
         run.search()
@@ -155,7 +155,7 @@ def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
     return run.result()
 
 
-class _Run:
+class Run:
     """One run: what it was asked, what it has, and where its records are."""
 
     def __init__(
@@ -175,7 +175,7 @@ class _Run:
         self.context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
 
     @classmethod
-    def open(cls, config: FitConfig, progress: Progress) -> _Run:
+    def open(cls, config: FitConfig, progress: Progress) -> Run:
         """A new run in an empty folder, or an old one to go on with."""
         budget, target = parse_budget(config.budget), load_target(config.target)
         task = load_task(config.task, config.data, config.seed)
@@ -189,14 +189,15 @@ class _Run:
 
     def search(self) -> None:
         """Everything up to retrained candidates."""
-        self._original()
-        groups, scores = self._groups()
-        space = self._space(groups)
-        losses = self._losses(space, scores)
+        self.price_original()
+        groups, scores = self.groups()
+        space = self.space(groups)
+        losses = self.losses(space, scores)
         asked = self._candidates(space, losses, scores)
         self._screen(asked)
 
-    def _original(self) -> None:
+    def price_original(self) -> None:
+        """Price the network at 8 bits, and keep its file as a yardstick that anyone can price again."""
         if self.records.last("original"):
             return
         self.progress.start("Pricing the 8-bit original", 2)
@@ -221,7 +222,8 @@ class _Run:
         assert record is not None
         return _quantities(record["cost"])
 
-    def _groups(self) -> tuple[tuple[Group, ...], dict[str, torch.Tensor]]:
+    def groups(self) -> tuple[tuple[Group, ...], dict[str, torch.Tensor]]:
+        """Channels that can be cut together, and the importance of each; notes on what cannot."""
         found, notes = channel_groups(self.model, self.inputs[:2])
         for note in notes:
             if not self.records.last("note", text=note):
@@ -229,7 +231,8 @@ class _Run:
         scores = importance(self.model, found, self.inputs, torch.Generator().manual_seed(self.config.seed))
         return tuple(_with_levels(group, scores[group.name]) for group in found), scores
 
-    def _space(self, groups: tuple[Group, ...]) -> Space:
+    def space(self, groups: tuple[Group, ...]) -> Space:
+        """All choices, around a 4-bit network in which every width stands apart from the others."""
         names = list(nest_layers(self.model))
         narrow = Choice(widths={n: uniform(4) for n in names}, channels={})
         template_model = apply_recipe(recipe(narrow, {}), self.model, self.context)
@@ -249,7 +252,8 @@ class _Run:
             stored=stored_tensors(template, widths),
         )
 
-    def _losses(self, space: Space, scores: Mapping[str, torch.Tensor]) -> dict[tuple[str, str, int], float]:
+    def losses(self, space: Space, scores: Mapping[str, torch.Tensor]) -> dict[tuple[str, str, int], float]:
+        """The measured loss of every single choice, by (layer, kind, value)."""
         bits = {
             name: sorted({b for w in options for b in (w.weight_bits, w.activation_bits)})
             for name, options in space.widths.items()
@@ -275,16 +279,11 @@ class _Run:
         self.progress.done()
         return losses
 
-    def _candidates(
-        self, space: Space, losses: Mapping[tuple[str, str, int], float], scores: Mapping[str, torch.Tensor]
-    ) -> list[Candidate]:
-        known = self.records.last("asked")
-        if known is not None:
-            return [Candidate.from_json(c) for c in known["candidates"]]
-        self.progress.start("Asking what each choice costs on the target", len(space.widths) + 1)
+    def question(self, space: Space, losses: Mapping[tuple[str, str, int], float]) -> Question:
+        """What candidates are asked of: costs from the target, losses, and the limits."""
         tables, fixed = cost_tables(space, self.target, self.estimator, self.progress.advance)
         stored = STORED if space.stored else STORED[:1]
-        question = Question(
+        return Question(
             space=space,
             tables=tables,
             fixed=fixed,
@@ -293,6 +292,15 @@ class _Run:
             limits={limit.quantity: limit.absolute(self.original) for limit in self.budget.limits},
             sum_word_bits=[level for level in self.target.levels if "output" in level.holds][-1].word_bits,
         )
+
+    def _candidates(
+        self, space: Space, losses: Mapping[tuple[str, str, int], float], scores: Mapping[str, torch.Tensor]
+    ) -> list[Candidate]:
+        known = self.records.last("asked")
+        if known is not None:
+            return [Candidate.from_json(c) for c in known["candidates"]]
+        self.progress.start("Asking what each choice costs on the target", len(space.widths) + 1)
+        question = self.question(space, losses)
 
         def price(choice: Choice, name: str) -> dict[str, float]:
             model = apply_recipe(recipe(choice, scores), self.model, self.context)
