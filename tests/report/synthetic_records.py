@@ -9,7 +9,9 @@ import random
 import sys
 from pathlib import Path
 
-NAMES = ["conv1"] + [f"layer{s}.{b}.conv{c}" for s in (1, 2, 3) for b in (0, 1, 2) for c in (1, 2)] + ["linear"]
+NAMES = (
+    ["conv1"] + [f"layer{s}.{b}.conv{c}" for s in (1, 2, 3) for b in (0, 1, 2) for c in (1, 2)] + ["linear"]
+)
 WIDTHS = [16] + [w for w in (16, 32, 64) for _ in range(6)] + [10]
 PIXELS = [1024] + [p for p in (1024, 256, 64) for _ in range(6)] + [1]
 COMPONENTS = ("mac", "register file", "array", "global buffer", "dram")
@@ -50,7 +52,7 @@ def cost(choices):
         )
         before = choice["channels"]
     total = {k: sum(layer[k] for layer in layers) for k in ("latency_s", "energy_j", "dram_bits", "macs")}
-    weights = sum(l["weight_bits"] * l["macs"] / p for l, p in zip(layers, PIXELS, strict=True))
+    weights = sum(row["weight_bits"] * row["macs"] / p for row, p in zip(layers, PIXELS, strict=True))
     by_component = {c: sum(layer["energy_by_component_j"][c] for layer in layers) for c in COMPONENTS}
     totals = {
         **total,
@@ -94,7 +96,11 @@ def uniform(weight_bits, activation_bits):
 
 def recipe(choices):
     bits = {c["layer"]: (c["weight_bits"], c["activation_bits"]) for c in choices}
-    cut = {c["layer"]: c["channels_before"] - c["channels"] for c in choices if c["channels"] < c["channels_before"]}
+    cut = {
+        c["layer"]: c["channels_before"] - c["channels"]
+        for c in choices
+        if c["channels"] < c["channels_before"]
+    }
     return f"[PruneChannels(remove={cut!r}), Quantize(bits={bits!r})]"
 
 
@@ -128,18 +134,35 @@ def records(seed=1):
         for bits in (2, 3, 4, 5, 6):
             loss = weight * 0.9 * 4.0 ** (2 - bits)
             yield {"kind": "sensitivity", "layer": name, "choice": "weights", "value": bits, "loss": loss}
-            yield {"kind": "sensitivity", "layer": name, "choice": "activations", "value": bits, "loss": 0.6 * loss}
+            yield {
+                "kind": "sensitivity",
+                "layer": name,
+                "choice": "activations",
+                "value": bits,
+                "loss": 0.6 * loss,
+            }
         if name != "linear":
             for keep in (0.5, 0.625, 0.75, 0.875):
                 loss = weight * 0.5 * (1 - keep) ** 2
                 yield {
-                    "kind": "sensitivity", "layer": name, "choice": "channels", "value": round(width * keep),
+                    "kind": "sensitivity",
+                    "layer": name,
+                    "choice": "channels",
+                    "value": round(width * keep),
                     "loss": loss,
-                }  # fmt: skip
+                }
     for bits in (4, 5, 6, 8):
-        yield {"kind": "sensitivity", "layer": "*", "choice": "stored", "value": bits, "loss": 0.4 * 4.0**-bits}
+        yield {
+            "kind": "sensitivity",
+            "layer": "*",
+            "choice": "stored",
+            "value": bits,
+            "loss": 0.4 * 4.0**-bits,
+        }
     yield {"kind": "asked", "candidates": []}
-    tried = [("uniform-w%da%d" % (w, a), "uniform", uniform(w, a)) for w, a in ((6, 6), (5, 5), (4, 4), (3, 3), (2, 2))]
+    tried = [
+        (f"uniform-w{w}a{a}", "uniform", uniform(w, a)) for w, a in ((6, 6), (5, 5), (4, 4), (3, 3), (2, 2))
+    ]
     for number in range(9):
         low = 3 if number < 6 else 2
         weights = [8] + [rng.choice([low, 3, 4, 4]) for _ in NAMES[1:-1]] + [8]
@@ -150,36 +173,83 @@ def records(seed=1):
     for name, origin, choices in tried:
         document = cost(choices)
         ratio = ratios(document)
-        accuracy = 0.918 - 0.30 * math.exp(-ratio["energy"] * 9) - (0.012 if origin == "uniform" else rng.uniform(0, 0.006))
+        accuracy = (
+            0.918
+            - 0.30 * math.exp(-ratio["energy"] * 9)
+            - (0.012 if origin == "uniform" else rng.uniform(0, 0.006))
+        )
         if chosen is None and origin == "ilp" and ratio["energy"] <= 0.35:
             chosen = (name, choices, document, ratio, accuracy)
         for epoch in range(2):
             yield {
-                "kind": "epoch", "candidate": name, "stage": "screen", "epoch": epoch, "loss": 0.5 - 0.1 * epoch,
-                "accuracy_validation": accuracy - 0.02 * (1 - epoch), "loss_validation": 0.33 - 0.02 * epoch,
-            }  # fmt: skip
+                "kind": "epoch",
+                "candidate": name,
+                "stage": "screen",
+                "epoch": epoch,
+                "loss": 0.5 - 0.1 * epoch,
+                "accuracy_validation": accuracy - 0.02 * (1 - epoch),
+                "loss_validation": 0.33 - 0.02 * epoch,
+            }
         yield {
-            "kind": "candidate", "name": name, "recipe": recipe(choices), "origin": origin, "choices": choices,
-            "stage": "screen", "cost": amounts(document), "ratios": ratio, "over": {},
-            "accuracy_validation": accuracy, "loss_validation": 0.29, "epochs": 2, "chosen": False,
-        }  # fmt: skip
+            "kind": "candidate",
+            "name": name,
+            "recipe": recipe(choices),
+            "origin": origin,
+            "choices": choices,
+            "stage": "screen",
+            "cost": amounts(document),
+            "ratios": ratio,
+            "over": {},
+            "accuracy_validation": accuracy,
+            "loss_validation": 0.29,
+            "epochs": 2,
+            "chosen": False,
+        }
     name, choices, document, ratio, accuracy = chosen
     for epoch in range(10):
         yield {
-            "kind": "epoch", "candidate": name, "stage": "train", "epoch": epoch, "loss": 0.30 * 0.93**epoch,
-            "accuracy_validation": accuracy + 0.008 * (1 - 0.7 ** (epoch + 1)), "loss_validation": 0.28 * 0.98**epoch,
-        }  # fmt: skip
+            "kind": "epoch",
+            "candidate": name,
+            "stage": "train",
+            "epoch": epoch,
+            "loss": 0.30 * 0.93**epoch,
+            "accuracy_validation": accuracy + 0.008 * (1 - 0.7 ** (epoch + 1)),
+            "loss_validation": 0.28 * 0.98**epoch,
+        }
     yield {
-        "kind": "candidate", "name": name, "recipe": recipe(choices), "origin": "ilp", "choices": choices,
-        "stage": "train", "cost": amounts(document), "ratios": ratio, "over": {}, "accuracy_validation": accuracy + 0.008,
-        "loss_validation": 0.25, "epochs": 12, "chosen": True,
-    }  # fmt: skip
-    yield {"kind": "note", "text": "The shortcuts of layer2.0 and layer3.0 pad channels: those layers keep all outputs."}
+        "kind": "candidate",
+        "name": name,
+        "recipe": recipe(choices),
+        "origin": "ilp",
+        "choices": choices,
+        "stage": "train",
+        "cost": amounts(document),
+        "ratios": ratio,
+        "over": {},
+        "accuracy_validation": accuracy + 0.008,
+        "loss_validation": 0.25,
+        "epochs": 12,
+        "chosen": True,
+    }
     yield {
-        "kind": "final", "budget_met": True, "shortfall": {}, "ratios": ratio, "accuracy_before": 0.9164,
-        "accuracy_after": 0.9115, "test_images": 1017, "agreement": 1.0, "model": "model.onnx", "cost": document,
-        "recipe": recipe(choices), "choices": choices, "seconds": 1312.4,
-    }  # fmt: skip
+        "kind": "note",
+        "text": "The shortcuts of layer2.0 and layer3.0 pad channels: those layers keep all outputs.",
+    }
+    yield {
+        "kind": "final",
+        "budget_met": True,
+        "shortfall": {},
+        "ratios": ratio,
+        "accuracy_before": 0.9164,
+        "accuracy_after": 0.9115,
+        "test_images": 1017,
+        "agreement": 1.0,
+        "model": "model.onnx",
+        "cost": document,
+        "recipe": recipe(choices),
+        "choices": choices,
+        "seconds": 1312.4,
+    }
 
 
 def write(directory, lines):

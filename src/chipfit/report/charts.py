@@ -1,7 +1,7 @@
 """The charts of a run, as plotly.js figures in plain data.
 
-Colours are of Okabe and Ito's palette, which people with any common colour blindness can tell
-apart; before is grey, after is blue, the chosen one is vermilion, everywhere.
+Colours are of palettes that people with any common colour blindness can tell apart; before is grey,
+after is blue, the chosen one is vermilion, everywhere.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from chipfit import units
 from chipfit.report.history import QUANTITIES, Candidate, CostDocument, Epoch, History
 
 BEFORE, AFTER, CHOSEN, MUTED, INK, GRID = "#b3bac2", "#0072b2", "#d55e00", "#8a94a0", "#1f2933", "#e6e9ed"
-#: Okabe & Ito, "Color Universal Design", 2008, without black; yellow last, as it is faint on white.
-COMPONENT_COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#e69f00", "#cc79a7", "#d55e00", "#f0e442")
+#: Tol, "Colour Schemes", SRON/EPS/TN/09-002, 2021: the muted scheme, calm ones first.
+COMPONENT_COLOURS = ("#332288", "#88ccee", "#44aa99", "#ddcc77", "#cc6677", "#117733", "#999933")
+#: Okabe & Ito, "Color Universal Design", 2008, for points and lines.
+ORIGIN_COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 
 #: What people call the ways in which candidates come about.
 ORIGINS = {"ilp": "integer program", "uniform": "uniform bits"}
@@ -81,7 +83,7 @@ def pareto(history: History, quantity: str) -> Chart | None:
     symbols = ("circle", "square", "triangle-up", "cross", "x")
     for index, origin in enumerate([*origins, ""]):
         points = [p for p in tried if p.candidate.origin == origin and not p.candidate.chosen]
-        colour = COMPONENT_COLOURS[(0, 2, 4, 1, 3)[index % 5]]
+        colour = ORIGIN_COLOURS[index % 5]
         marker = {"symbol": symbols[index % 5], "size": 9, "color": colour, "opacity": 0.8}
         if points:
             data.append(_points(ORIGINS.get(origin, origin or "candidates"), points, marker))
@@ -108,8 +110,8 @@ def pareto(history: History, quantity: str) -> Chart | None:
     )
     caption = (
         "Every network that was tried, judged on validation data: up and to the left is better. "
-        "The line joins those that none beats on both. Candidates are trained for a few epochs, "
-        "the chosen one is trained on."
+        "The line joins those that none beats on both. Candidates are trained for a few epochs and the "
+        "best are trained on; of these, the one whose outputs stay nearest to the original's is chosen."
     )
     title = f"Accuracy against {quantity}"
     return Chart(
@@ -325,7 +327,7 @@ def sensitivity(history: History) -> Chart | None:
         {
             "type": "heatmap", "x": [_plain(layer) for layer in layers], "y": [_plain(row) for row in rows],
             "z": [[colour(layer, row) for layer in layers] for row in rows],
-            "customdata": [[cells.get((layer, row), (None, "")) for layer in layers] for row in rows],
+            "customdata": [[list(cells.get((layer, row), (None, ""))) for layer in layers] for row in rows],
             "colorscale": _HEAT, "xgap": 1, "ygap": 1, "hoverongaps": False,
             "colorbar": {"title": {"text": "loss", "side": "right"}, "tickvals": ticks, "thickness": 14,
                          "ticktext": [f"{10**t:.1g}" for t in ticks], "outlinewidth": 0},

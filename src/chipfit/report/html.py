@@ -135,7 +135,7 @@ def _asked(history: History) -> list[str]:
 
 def _fall(history: History, quantity: str, ratio: float) -> str:
     limit = history.limit(quantity)
-    allowed = f" (budget {units.percent(limit)})" if limit is not None else ""
+    allowed = f" (budget {100 * limit:.3g} %)" if limit is not None else ""
     verb = "falls" if ratio < 1 else "rises"
     return f"{_NAMES[quantity]} {verb} to {units.percent(ratio)} of the 8-bit original{allowed}"
 
@@ -156,7 +156,7 @@ def tiles(history: History) -> list[Tile]:
                 value=units.percent(ratio),
                 before=_amount(quantity, before),
                 after=_amount(quantity, after),
-                remark=f"budget {units.percent(limit)}" if limit is not None else less,
+                remark=f"budget {100 * limit:.3g} %" if limit is not None else less,
                 share=min(1.0, ratio),
                 limit=limit if limit is not None and limit <= 1 else None,
                 budgeted=limit is not None,
