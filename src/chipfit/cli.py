@@ -1,0 +1,491 @@
+"""The command line: parses, calls one function, prints.
+
+Exit status: 0 done · 1 a mistake that the user can mend · 2 usage · 3 the budget cannot be met ·
+130 stopped by Ctrl-C. Results go to standard output, everything else to standard error. Heavy
+modules are imported by the command that needs them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from chipfit.errors import ChipfitError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from chipfit.cost.base import AbstractEstimator, CostReport
+    from chipfit.cost.measure import Measurement
+    from chipfit.hardware.target import Target
+    from chipfit.search.run import FitResult
+
+MISTAKE, BUDGET_MISSED, STOPPED = 1, 3, 130
+
+_PIPE_WIDTH = 140  # columns of a table where the output is not a terminal
+
+
+class _Commands(TyperGroup):
+    """Turns what went wrong in a command into one message and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was given."""
+        try:
+            return super().invoke(ctx)
+        except ChipfitError as error:
+            _fail(f"{error}")
+        except BrokenPipeError:
+            raise  # the reader of our output has gone: typer ends quietly
+        except OSError as error:
+            _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        except ModuleNotFoundError as error:
+            if not error.name or error.name.startswith("chipfit"):
+                raise
+            _fail(f"this command needs '{error.name}', which is not installed: pip install 'chipfit[fit]'")
+        except KeyboardInterrupt:
+            _say("stopped")
+            raise typer.Exit(STOPPED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="What a neural network costs on a chip, and a network that costs less there.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="chipfit")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from chipfit import __version__
+
+        typer.echo(f"chipfit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(  # pyright: ignore[reportUnusedFunction]
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """What a neural network costs on a chip, and a network that costs less there."""
+
+
+def _bits(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
+    if match is None:
+        raise typer.BadParameter(f"'{text}' is not two widths: expected W,A, such as 4,8")
+    return int(match[1]), int(match[2])
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    match = re.fullmatch(r"(.+)=\s*(\d+(?:\s*,\s*\d+)*)\s*", text)
+    if match is None:
+        raise typer.BadParameter(
+            f"'{text}' is not a shape: expected NAME=SIZE,SIZE,..., such as x=1,3,224,224"
+        )
+    return match[1].strip(), tuple(int(size) for size in match[2].split(","))
+
+
+_Network = Annotated[str, typer.Argument(help="An ONNX file, or the name of a reference network.")]
+_TargetOption = Annotated[
+    str, typer.Option("--target", "-t", help="A YAML file, or a name that 'chipfit targets' lists.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+_Shapes = Annotated[
+    list[str] | None,
+    typer.Option("--shape", metavar="NAME=N,C,H,W", help="Shape of an input that the file leaves open."),
+]
+
+
+@app.command()
+def cost(
+    network: _Network,
+    target: _TargetOption,
+    bits: Annotated[
+        str | None, typer.Option(metavar="W,A", help="Bits of all weights and of all activations.")
+    ] = None,
+    objective: Annotated[
+        str, typer.Option(help="What mappings are chosen for: energy, latency, edp or dram.")
+    ] = "energy",
+    estimator: Annotated[
+        str, typer.Option(help="analytical (loop nests and a mapper) or roofline (a lower bound).")
+    ] = "analytical",
+    shape: _Shapes = None,
+    as_json: _Json = False,
+) -> None:
+    """Say what a network costs on a target, layer by layer."""
+    widths = _bits(bits) if bits is not None else None
+    shapes = dict(map(_shape, shape or []))
+    method = _estimator(estimator, objective)
+
+    from chipfit.hardware.load import load_target
+    from chipfit.workload.library import resolve
+
+    found = resolve(network, shapes)
+    if widths is not None:
+        found = found.with_bits(*widths)
+    report = method.estimate(found, load_target(target))
+    _print_json(report.to_json()) if as_json else _print_cost(report)
+
+
+def _estimator(name: str, objective: str) -> AbstractEstimator:
+    from chipfit.errors import nearest
+
+    if name == "analytical":
+        from chipfit.cost.mapping.analytical import Analytical
+
+        return Analytical(objective=objective)
+    if name == "roofline":
+        from chipfit.cost.roofline import Roofline
+
+        return Roofline()
+    raise ChipfitError(f"unknown estimator '{name}'{nearest(name, ('analytical', 'roofline'))}")
+
+
+@app.command()
+def targets(
+    name: Annotated[str | None, typer.Argument(help="Show this one, with the source of each number.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """List the targets, or show one with the source of each number."""
+    from chipfit.hardware.load import load_target, target_names
+
+    if name is not None:
+        target = load_target(name)
+        _print_json(target.to_json()) if as_json else _print_target(target)
+        return
+    found = [load_target(known) for known in target_names()]
+    _print_json({"targets": [target.to_json() for target in found]}) if as_json else _print_targets(found)
+
+
+@app.command()
+def fit(
+    task: Annotated[str, typer.Argument(help="digits, cifar10-resnet20, or your own module:function.")],
+    target: _TargetOption,
+    budget: Annotated[
+        list[str],
+        typer.Option(
+            "--budget",
+            "-b",
+            metavar="QUANTITY=LIMIT",
+            help="Most energy, latency, dram or memory: 50%, or 1.5mJ, 20ms, 64KiB. May be repeated.",
+        ),
+    ],
+    max_drop: Annotated[float, typer.Option(help="Most accuracy that may be lost (0.01: one point).")] = 0.01,
+    out: Annotated[Path, typer.Option(help="Folder for the model, the records and the page.")] = Path("out"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="Folder of the task's data.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that train (default: 2).")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the last retraining.")] = None,
+    screening_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each trial.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Fit a trained network to a target inside a budget."""
+    from chipfit.search.run import FitConfig
+    from chipfit.search.run import fit as run
+
+    config = FitConfig(
+        task=task,
+        target=target,
+        budget=tuple(budget),
+        max_drop=max_drop,
+        out=out,
+        resume=resume,
+        seed=seed,
+        data=data,
+        workers=workers,
+        epochs=epochs,
+        screening_epochs=screening_epochs,
+    )
+    with ProgressBars() as progress:
+        try:
+            result = run(config, progress)
+        except KeyboardInterrupt:
+            _say(f"stopped; what was done is in {out}: the same command with --resume goes on")
+            raise typer.Exit(STOPPED) from None
+    _print_json(result.to_json()) if as_json else _print_fit(result)
+    if not result.budget_met:
+        raise typer.Exit(BUDGET_MISSED)
+
+
+@app.command()
+def measure(
+    model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    threads: Annotated[int, typer.Option(help="Threads within one operator.")] = 1,
+    repeats: Annotated[int, typer.Option(help="Timed runs.")] = 50,
+    warmup: Annotated[int, typer.Option(help="Runs before them.")] = 5,
+    shape: _Shapes = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+    as_json: _Json = False,
+) -> None:
+    """Time an ONNX file on this host, through ONNX Runtime."""
+    shapes = dict(map(_shape, shape or []))
+
+    import numpy as np
+
+    from chipfit.cost.measure import measure as stopwatch
+
+    rng = np.random.default_rng(seed)
+    found = stopwatch(model, rng=rng, threads=threads, repeats=repeats, warmup=warmup, shapes=shapes)
+    _print_json(found.to_json()) if as_json else _print_measurement(found)
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(help="The output folder of chipfit fit.")],
+    as_json: _Json = False,
+) -> None:
+    """Build the page of a run again, from its records."""
+    from chipfit.report.html import build
+
+    page = build(directory)
+    _print_json({"page": str(page)}) if as_json else typer.echo(str(page))
+
+
+class ProgressBars:
+    """Bars with time left on a terminal; elsewhere one line a stage. All on standard error."""
+
+    def __init__(self) -> None:
+        self._stage: TaskID | None = None
+        self._bars: Progress | None = None
+
+    def __enter__(self) -> ProgressBars:
+        from rich import progress as rich
+
+        console = _console(stderr=True)
+        if console.is_terminal:
+            self._bars = rich.Progress(
+                rich.SpinnerColumn(finished_text="[green]✓[/]"),
+                rich.TextColumn("{task.description}", markup=False),
+                rich.BarColumn(),
+                rich.MofNCompleteColumn(),
+                rich.TimeElapsedColumn(),
+                rich.TextColumn("left"),
+                rich.TimeRemainingColumn(),
+                rich.TextColumn("{task.fields[note]}", style="dim", markup=False),
+                console=console,
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage of `total` steps begins."""
+        if self._bars:
+            self._stage = self._bars.add_task(stage, total=total, note="")
+        else:
+            _say(f"{stage} ({total} steps)")
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """`n` steps are done."""
+        if self._bars and self._stage is not None:
+            self._bars.update(self._stage, advance=n, note=note)
+
+    def done(self) -> None:
+        """The stage is over."""
+        if self._bars and self._stage is not None:
+            total = self._bars.tasks[self._bars.task_ids.index(self._stage)].total
+            self._bars.update(self._stage, completed=total, note="")
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=stderr, highlight=False, width=_PIPE_WIDTH)
+    return console
+
+
+def _say(text: str) -> None:
+    _console(stderr=True).print(text, markup=False, soft_wrap=True)
+
+
+def _fail(message: str) -> None:
+    from rich.text import Text
+
+    label = Text.assemble(("chipfit: ", "bold red"), message)
+    _console(stderr=True).print(label, soft_wrap=True)
+    raise typer.Exit(MISTAKE)
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def _print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> None:
+    """A table whose first `left` columns are text, and the others numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for index, name in enumerate(header):
+        numeric = index >= left
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _print_pairs(console: Console, pairs: Sequence[tuple[str, str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    for name, text in pairs:
+        grid.add_row(name, Text(text))
+    console.print(grid)
+
+
+def _print_warnings(console: Console, warnings: Sequence[str]) -> None:
+    from rich.text import Text
+
+    for warning in warnings:
+        console.print(Text.assemble(("note: ", "yellow"), warning))
+
+
+def _print_cost(report: CostReport) -> None:
+    from chipfit.units import binary, percent, si
+
+    console = _console()
+    rows = [
+        (
+            layer.name,
+            layer.operator,
+            si(layer.macs) if layer.macs else "–",
+            f"{layer.weight_bits}/{layer.input_bits}/{layer.accumulator_bits}" if layer.macs else "–",
+            si(layer.cost.energy_j, "J"),
+            si(layer.cost.latency_s, "s"),
+            binary(layer.cost.dram_bits),
+            percent(layer.utilization) if layer.macs else "–",
+        )
+        for layer in report.layers
+    ]
+    header = ("layer", "operator", "MACs", "bits w/in/sum", "energy", "latency", "DRAM", "utilisation")
+    _print_table(console, header, rows, left=2)
+    total = report.total
+    parts = ", ".join(f"{name} {si(value, 'J')}" for name, value in report.energy_by_component_j.items())
+    _print_pairs(
+        console,
+        [
+            (f"{report.network} on {report.target}", ""),
+            ("energy", f"{si(total.energy_j, 'J')} ({parts})"),
+            ("latency", si(total.latency_s, "s")),
+            ("DRAM traffic", binary(total.dram_bits)),
+            ("memory", f"{binary(report.weight_memory_bits)} weights, "
+             f"{binary(report.peak_activation_bits)} activations at most"),
+            ("MACs", si(report.macs)),
+            ("parameters", si(report.parameters)),
+            ("utilisation", percent(report.utilization)),
+            ("method", report.method),
+            ("known error", report.error),
+        ],
+    )  # fmt: skip
+    _print_warnings(console, report.warnings)
+
+
+def _print_targets(found: Sequence[Target]) -> None:
+    from chipfit.units import si
+
+    console = _console()
+    rows = [
+        (
+            t.name,
+            t.description.partition(". ")[0],
+            f"{t.processing_elements:,}",
+            si(t.clock_hz, "Hz"),
+            f"{t.native_bits}",
+        )
+        for t in found
+    ]
+    _print_table(console, ("target", "description", "multipliers", "clock", "bits"), rows, left=2)
+    console.print("chipfit targets NAME shows where each number comes from.", style="dim")
+
+
+def _print_target(target: Target) -> None:
+    console = _console()
+    pairs = [(target.name, target.description), ("source", target.source)]
+    pairs += [(f"level {level.name}", f"holds {', '.join(level.holds)}") for level in target.levels]
+    pairs += [
+        (
+            f"array {array.name}",
+            f"{array.rows} rows of {', '.join(array.row_dimensions)}, {array.columns} columns of "
+            f"{', '.join(array.column_dimensions)}, below {array.below}",
+        )
+        for array in target.arrays
+    ]
+    _print_pairs(console, pairs)
+    rows = [(number.key, number.source, number.text) for number in target.numbers()]
+    _print_table(console, ("number", "source", "value"), rows, left=2)
+
+
+def _print_fit(result: FitResult) -> None:
+    from chipfit.units import percent
+
+    console = _console()
+    if result.budget_met:
+        console.print("Budget met.", style="bold green")
+    else:
+        over = ", ".join(
+            f"{name} at {percent(ratio)} of its limit" for name, ratio in result.shortfall.items()
+        )
+        console.print(f"The budget cannot be met; this is the best that was found: {over}.", style="bold red")
+    _print_pairs(
+        console,
+        [
+            ("energy", f"{percent(result.energy_ratio)} of the 8-bit original"),
+            ("latency", f"{percent(result.latency_ratio)}"),
+            ("DRAM traffic", f"{percent(result.dram_ratio)}"),
+            ("memory", f"{percent(result.memory_ratio)}"),
+            ("test accuracy", f"{percent(result.accuracy_after)}, before {percent(result.accuracy_before)}"),
+            ("model", str(result.model)),
+            ("page", str(result.page)),
+        ],
+    )
+
+
+def _print_measurement(found: Measurement) -> None:
+    from chipfit.units import percent, si
+
+    console = _console()
+    rows = [(x.name, x.operator, si(x.latency_s, "s"), percent(x.share)) for x in found.layers]
+    _print_table(console, ("layer", "operator", "median", "share"), rows, left=2)
+    _print_pairs(
+        console,
+        [
+            ("latency", f"{si(found.latency_s, 's')} (median of {found.repeats} runs)"),
+            ("spread", f"{si(found.p10_s, 's')} to {si(found.p90_s, 's')} (10th to 90th percentile)"),
+            ("fastest", si(found.min_s, "s")),
+            ("threads", str(found.threads)),
+            ("host", f"{found.cpu}, ONNX Runtime {found.onnxruntime}"),
+        ],
+    )
+    _print_warnings(console, found.warnings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,372 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import chipfit
+from chipfit import cli
+from chipfit.errors import BudgetError
+from chipfit.search.run import FitConfig, FitResult
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, [str(a) for a in arguments], prog_name="chipfit")
+
+
+def document(*arguments):
+    """The JSON document of a command that succeeds; nothing else may be on standard output."""
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def mistake(*arguments):
+    """The one message of a command that the user got wrong."""
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("chipfit: ")
+    return result.stderr.removeprefix("chipfit: ").rstrip("\n")
+
+
+def usage(*arguments):
+    """What a command says that cannot be parsed, on one line."""
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    return " ".join(result.stderr.replace("│", " ").split())
+
+
+class TestCost:
+    def test_the_document_has_totals_and_a_row_for_every_layer(self):
+        found = document("cost", "lenet5", "--target", "eyeriss")
+        assert (found["network"], found["target"]) == ("lenet5", "eyeriss")
+        # 28*28*6*25 + 10*10*16*150 + 400*120 + 120*84 + 84*10
+        assert found["totals"]["macs"] == 416_520
+        assert sum(row["macs"] for row in found["layers"]) == 416_520
+        assert sum(row["energy_j"] for row in found["layers"]) == pytest.approx(found["totals"]["energy_j"])
+
+    def test_bits_are_those_of_weights_and_activations(self):
+        found = document("cost", "lenet5", "--target", "eyeriss", "--bits", "4,8")
+        assert {(row["weight_bits"], row["input_bits"]) for row in found["layers"] if row["macs"]} == {(4, 8)}
+        assert found["warnings"] == []
+
+    def test_the_roofline_is_a_lower_bound(self):
+        bound, mapped = (
+            document("cost", "lenet5", "--target", "eyeriss", "--estimator", name)["totals"]["energy_j"]
+            for name in ("roofline", "analytical")
+        )
+        assert 0 < bound < mapped
+
+    def test_the_text_has_layers_totals_method_error_and_notes(self):
+        result = run("cost", "lenet5", "--target", "eyeriss")
+        assert result.exit_code == 0
+        for part in (
+            "conv1",
+            "Conv",
+            "utilisation",
+            "lenet5 on eyeriss",
+            "417 k",
+            "method",
+            "known error",
+            "note: ",
+        ):
+            assert part in result.stdout
+        assert result.stderr == ""
+
+    def test_shapes_reach_the_importer(self, monkeypatch):
+        seen = {}
+
+        def resolve(text, shapes):
+            seen.update(text=text, shapes=dict(shapes))
+            raise chipfit.errors.NetworkError("enough")
+
+        monkeypatch.setattr("chipfit.workload.library.resolve", resolve)
+        mistake("cost", "a.onnx", "-t", "eyeriss", "--shape", "x=1, 3,224,224", "--shape", "mask=1,77")
+        assert seen == {"text": "a.onnx", "shapes": {"x": (1, 3, 224, 224), "mask": (1, 77)}}
+
+    def test_mistakes(self, tmp_path):
+        assert mistake("cost", "resnet2", "-t", "eyeriss") == (
+            "'resnet2' is neither an ONNX file nor a reference network, did you mean 'resnet20'?"
+        )
+        assert "did you mean 'eyeriss'?" in mistake("cost", "lenet5", "-t", "eyerss")
+        assert mistake("cost", "lenet5", "-t", "eyeriss", "--objective", "energi") == (
+            "unknown objective 'energi', did you mean 'energy'?"
+        )
+        assert mistake("cost", "lenet5", "-t", "eyeriss", "--estimator", "rooflin") == (
+            "unknown estimator 'rooflin', did you mean 'roofline'?"
+        )
+        assert str(tmp_path / "none.onnx") in mistake("cost", tmp_path / "none.onnx", "-t", "eyeriss")
+
+    @pytest.mark.parametrize("text", ["8", "8,", "a,b", "4,8,8", "-4,8", ""])
+    def test_bits_that_are_not_two_widths_are_a_usage_error(self, text):
+        message = usage("cost", "lenet5", "-t", "eyeriss", f"--bits={text}")
+        assert f"'{text}' is not two widths: expected W,A, such as 4,8" in message
+
+    @pytest.mark.parametrize("text", ["x", "x=", "=1,3", "x=1,,3", "x=1x3", "x=1,-3"])
+    def test_a_shape_that_cannot_be_read_is_a_usage_error(self, text):
+        message = usage("cost", "lenet5", "-t", "eyeriss", "--shape", text)
+        assert f"'{text}' is not a shape: expected NAME=SIZE,SIZE,..., such as x=1,3,224,224" in message
+
+    def test_a_missing_target_is_a_usage_error(self):
+        assert "Missing option '--target'" in usage("cost", "lenet5")
+
+
+class TestTargets:
+    def test_all_are_listed(self):
+        assert [t["name"] for t in document("targets")["targets"]] == chipfit.target_names()
+        text = run("targets").stdout
+        assert all(name in text for name in chipfit.target_names())
+
+    def test_one_is_shown_with_the_source_of_each_number(self):
+        result = run("targets", "eyeriss")
+        assert result.exit_code == 0
+        for number in chipfit.load_target("eyeriss").numbers():
+            assert number.key in result.stdout
+            assert number.source.split()[0] in result.stdout
+
+    def test_the_document_of_one_reads_back_equal(self):
+        target = chipfit.Target.from_json(document("targets", "eyeriss"))
+        assert target == chipfit.load_target("eyeriss")
+
+    def test_an_unknown_name_is_a_mistake(self):
+        assert mistake("targets", "eyeris").startswith("unknown target 'eyeris', did you mean 'eyeriss'?")
+
+
+def result_of(out, *, met=True):
+    return FitResult(
+        task="digits",
+        target="eyeriss",
+        budget_met=met,
+        shortfall={} if met else {"energy": 1.08},
+        energy_ratio=0.48 if met else 0.54,
+        latency_ratio=0.6,
+        dram_ratio=0.5,
+        memory_ratio=0.4,
+        accuracy_before=0.987,
+        accuracy_after=0.981,
+        model=out / "model.onnx",
+        page=out / "report.html",
+        seconds=61.0,
+    )
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """The configurations that `fit` was called with; each run meets its budget unless told otherwise."""
+    asked = []
+
+    def fit(config, progress):
+        asked.append(config)
+        progress.start("Trying candidates", 2)
+        progress.advance(2)
+        progress.done()
+        return result_of(config.out, met="energy=50%" in config.budget)
+
+    monkeypatch.setattr("chipfit.search.run.fit", fit)
+    return asked
+
+
+class TestFit:
+    def test_options_become_the_configuration(self, fitted, tmp_path):
+        run(
+            *("fit", "digits", "-t", "eyeriss", "-b", "energy=50%", "--budget", "latency=2ms", "--resume"),
+            *("--max-drop", "0.02", "--out", tmp_path, "--seed", "3", "--data", tmp_path, "--workers", "1"),
+            *("--epochs", "9", "--screening-epochs", "2"),
+        )
+        assert fitted == [
+            FitConfig(
+                task="digits",
+                target="eyeriss",
+                budget=("energy=50%", "latency=2ms"),
+                max_drop=0.02,
+                out=tmp_path,
+                resume=True,
+                seed=3,
+                data=tmp_path,
+                workers=1,
+                epochs=9,
+                screening_epochs=2,
+            )
+        ]
+
+    def test_defaults_are_those_of_the_configuration(self, fitted):
+        run("fit", "digits", "-t", "eyeriss", "-b", "energy=50%")
+        assert fitted == [FitConfig(task="digits", target="eyeriss", budget=("energy=50%",), out=Path("out"))]
+
+    def test_the_document_has_the_contract_and_progress_goes_elsewhere(self, fitted, tmp_path):
+        result = run("fit", "digits", "-t", "eyeriss", "-b", "energy=50%", "--out", tmp_path, "--json")
+        assert result.exit_code == 0
+        assert set(json.loads(result.stdout)) >= {
+            *("task", "target", "budget_met", "energy_ratio", "latency_ratio"),
+            *("accuracy_before", "accuracy_after", "model", "page", "seconds"),
+        }
+        assert "Trying candidates (2 steps)" in result.stderr
+
+    def test_the_text_says_what_was_won_and_where_the_page_is(self, fitted, tmp_path):
+        result = run("fit", "digits", "-t", "eyeriss", "-b", "energy=50%", "--out", tmp_path)
+        for part in ("Budget met.", "48.0 % of the 8-bit original", "98.1 %, before 98.7 %", "report.html"):
+            assert part in result.stdout
+
+    def test_a_budget_that_cannot_be_met_is_status_3_and_says_by_how_much(self, fitted, tmp_path):
+        result = run("fit", "digits", "-t", "eyeriss", "-b", "energy=1%", "--out", tmp_path)
+        assert result.exit_code == 3
+        assert result.stdout.startswith(
+            "The budget cannot be met; this is the best that was found: energy at 108.0 % of its limit."
+        )
+
+    def test_a_missed_budget_still_prints_its_document(self, fitted, tmp_path):
+        result = run("fit", "digits", "-t", "eyeriss", "-b", "energy=1%", "--out", tmp_path, "--json")
+        assert (result.exit_code, json.loads(result.stdout)["budget_met"]) == (3, False)
+
+    def test_a_mistake_in_the_budget_is_one_message(self, tmp_path):
+        message = mistake("fit", "digits", "-t", "eyeriss", "-b", "enery=50%", "--out", tmp_path)
+        assert message == "'enery=50%': unknown quantity 'enery', did you mean 'energy'?"
+
+    def test_an_output_that_cannot_be_written_is_one_message(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        message = mistake(
+            "fit", "digits", "-t", "eyeriss", "-b", "energy=50%", "--out", tmp_path / "file" / "out"
+        )
+        assert message.endswith("Not a directory")
+
+    def test_ctrl_c_is_status_130_and_says_how_to_go_on(self, monkeypatch, tmp_path):
+        def stopped(config, progress):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("chipfit.search.run.fit", stopped)
+        result = run("fit", "digits", "-t", "eyeriss", "-b", "energy=50%", "--out", tmp_path)
+        assert (result.exit_code, result.stdout) == (130, "")
+        assert result.stderr == (
+            f"stopped; what was done is in {tmp_path}: the same command with --resume goes on\n"
+        )
+
+    def test_a_package_that_is_missing_is_named_with_its_extra(self, monkeypatch, tmp_path):
+        def missing(config, progress):
+            raise ModuleNotFoundError("No module named 'torch_pruning'", name="torch_pruning")
+
+        monkeypatch.setattr("chipfit.search.run.fit", missing)
+        assert mistake("fit", "digits", "-t", "eyeriss", "-b", "energy=50%", "--out", tmp_path) == (
+            "this command needs 'torch_pruning', which is not installed: pip install 'chipfit[fit]'"
+        )
+
+    def test_workers_below_one_are_a_usage_error(self):
+        assert "greater than or equal to 1" in usage(
+            "fit", "digits", "-t", "e", "-b", "energy=1%", "--workers", "0"
+        )
+
+
+class TestMeasure:
+    def test_options_reach_the_stopwatch(self, monkeypatch):
+        seen = {}
+
+        def measure(path, **options):
+            seen.update(path=path, **options)
+            raise BudgetError("enough")
+
+        monkeypatch.setattr("chipfit.cost.measure.measure", measure)
+        mistake("measure", "a.onnx", "--threads", "2", "--repeats", "7", "--warmup", "1", "--shape", "x=1,2")
+        del seen["rng"]
+        assert seen == {
+            "path": Path("a.onnx"),
+            "threads": 2,
+            "repeats": 7,
+            "warmup": 1,
+            "shapes": {"x": (1, 2)},
+        }
+
+    def test_a_model_is_timed(self, tmp_path):
+        from onnx import TensorProto, checker, helper, save
+
+        values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy"]
+        graph = helper.make_graph(
+            [helper.make_node("Relu", ["x"], ["y"], name="relu")], "g", values[:1], values[1:]
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        checker.check_model(model)
+        save(model, tmp_path / "relu.onnx")
+        found = document("measure", tmp_path / "relu.onnx", "--repeats", "3")
+        assert found["latency_s"] > 0
+        assert found["repeats"] == 3
+        text = run("measure", tmp_path / "relu.onnx", "--repeats", "3").stdout
+        assert "median of 3 runs" in text
+        assert "ONNX Runtime" in text
+
+    def test_a_missing_file_is_a_mistake(self, tmp_path):
+        assert str(tmp_path / "none.onnx") in mistake("measure", tmp_path / "none.onnx")
+
+
+class TestReport:
+    RECORD = '{"kind": "run", "task": "digits", "target": "eyeriss"}\n'
+
+    def test_the_page_is_built_and_its_place_is_said(self, tmp_path):
+        (tmp_path / "records.jsonl").write_text(self.RECORD)
+        assert run("report", tmp_path).stdout == f"{tmp_path}/report.html\n"
+        assert document("report", tmp_path) == {"page": f"{tmp_path}/report.html"}
+        assert (tmp_path / "report.html").exists()
+
+    def test_a_folder_without_records_is_a_mistake(self, tmp_path):
+        assert mistake("report", tmp_path) == (
+            f"no records.jsonl in {tmp_path}: expected the output directory of chipfit fit"
+        )
+
+    def test_a_page_that_cannot_be_written_is_a_mistake(self, tmp_path):
+        (tmp_path / "records.jsonl").write_text(self.RECORD)
+        (tmp_path / "report.html").mkdir()
+        assert mistake("report", tmp_path) == f"cannot write {tmp_path}/report.html: Is a directory"
+
+
+class TestTheWhole:
+    def test_the_version(self):
+        assert run("--version").stdout == f"chipfit {chipfit.__version__}\n"
+
+    def test_an_unknown_command_is_a_usage_error(self):
+        assert "No such command 'cots'" in usage("cots")
+
+    def test_other_errors_of_the_system_are_one_message(self, monkeypatch):
+        def full(name):
+            raise OSError(28, "No space left on device", "/disk/file")
+
+        monkeypatch.setattr("chipfit.hardware.load.load_target", full)
+        assert mistake("targets", "eyeriss") == "No space left on device: /disk/file"
+
+    def test_our_own_mistakes_are_not_hidden(self, monkeypatch):
+        def broken(name):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr("chipfit.hardware.load.load_target", broken)
+        assert isinstance(run("targets", "eyeriss").exception, ZeroDivisionError)
+
+    def test_help_loads_nothing_heavy(self):
+        program = (
+            "import sys; sys.argv = ['chipfit', '--help']\n"
+            "from chipfit.cli import main\n"
+            "try: main()\n"
+            "except SystemExit as end: assert end.code == 0\n"
+            "heavy = {'torch', 'numba', 'onnx', 'onnxruntime', 'numpy', 'plotly'} & set(sys.modules)\n"
+            "sys.exit(f'loaded {heavy}' if heavy else 0)"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+    def test_cost_does_not_load_torch(self):
+        program = (
+            "import sys; sys.argv = ['chipfit', 'cost', 'lenet5', '--target', 'eyeriss', '--json']\n"
+            "from chipfit.cli import main\n"
+            "try: main()\n"
+            "except SystemExit as end: assert end.code == 0\n"
+            "sys.exit('loaded torch' if 'torch' in sys.modules else 0)"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+    def test_ctrl_c_stops_any_command_with_status_130(self, tmp_path):
+        pipe = tmp_path / "pipe.yaml"
+        os.mkfifo(pipe)  # reading it blocks until someone writes
+        command = [sys.executable, "-m", "chipfit.cli", "targets", str(pipe)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with pipe.open("w"):  # opens once the command reads: it is inside the command now
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (130, "", "stopped\n")
