@@ -1,7 +1,7 @@
 """chipfit's choice against simpler ones, at equal energy and equal retraining.
 
 Every method gets the same trained ResNet-20, the same energy limit on `eyeriss` (priced on the
-exported model), the same number of epochs, and the same seeds:
+exported model), the same number of epochs, the same seeds, and the same width of stored activations:
 
     chipfit     the integer program on measured losses and the target's own costs
     uniform     one width for all inner layers, one fraction of all groups' channels
@@ -68,12 +68,13 @@ def candidates(run: Run, limit: float) -> dict[str, Candidate]:
 
     def shape(bits: int, place: int) -> Choice:
         channels = {g.name: g.levels[min(place, len(g.levels) - 1)] for g in groups}
-        return question.with_sums(
-            Choice(widths={**widest, **{n: uniform(bits) for n in inner}}, channels=channels)
-        )
+        widths = {**widest, **{n: uniform(bits) for n in inner}}
+        stored = chipfit.choice.stored_bits
+        return question.with_sums(Choice(widths=widths, channels=channels, stored_bits=stored))
 
     points = [(b, p) for b in (2, 3, 4, 5, 6, 8) for p in range(max(len(g.levels) for g in groups))]
-    cost = {p: table_cost(question.tables, question.fixed, shape(*p))["energy"] / energy for p in points}
+    fixed = question.fixed + question.stored[chipfit.choice.stored_bits]
+    cost = {p: table_cost(question.tables, fixed, shape(*p))["energy"] / energy for p in points}
     hurt = {p: table_loss(groups, losses, shape(*p)) for p in points}
 
     def uniformly(scale: float) -> tuple[int, int]:
@@ -100,7 +101,7 @@ def candidates(run: Run, limit: float) -> dict[str, Candidate]:
 
     def by_macs(scale: float) -> Choice:
         choice = solve(fixed_width, groups, losses, nothing, {"energy": scale * total}).choice
-        return question.with_sums(choice)
+        return question.with_sums(replace(choice, stored_bits=chipfit.choice.stored_bits))
 
     by = tightened("MACs", by_macs, scores)
     return {c.name: c for c in (chipfit, even, by, small)}
