@@ -123,7 +123,7 @@ def cost(
     ] = None,
     objective: Annotated[
         str, typer.Option(help="What mappings are chosen for: energy, latency, edp or dram.")
-    ] = "energy",
+    ] = "edp",
     estimator: Annotated[
         str, typer.Option(help="analytical (loop nests and a mapper) or roofline (a lower bound).")
     ] = "analytical",

@@ -82,8 +82,9 @@ def test_a_mapping_is_printed_as_loops():
 def test_what_fused_layers_read_passes_main_memory_once():
     shortcut = Tensor(name="s", shape=(1, 8, 7, 7), bits=16)
     loops = Loops(K=8, C=6, P=7, Q=7, R=3, S=3, padding=(2, 2))
-    plain = Analytical().layer(nest_layer(loops), eye16())
-    fused = Analytical().layer(nest_layer(loops, beside=(shortcut,)), eye16())
+    estimator = Analytical(objective="energy")
+    plain = estimator.layer(nest_layer(loops), eye16())
+    fused = estimator.layer(nest_layer(loops, beside=(shortcut,)), eye16())
     assert fused.cost.dram_bits - plain.cost.dram_bits == 8 * 49 * 16
     assert fused.cost.energy_j - plain.cost.energy_j == pytest.approx(8 * 49 * 200.0)
 

@@ -38,7 +38,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_budget_is_met_by_the_file_that_is_written(out: Path) -> None:
-    estimator, target = Analytical(objective="edp"), load_target("eyeriss")
+    estimator, target = Analytical(), load_target("eyeriss")
     energy = {
         name: estimator.estimate(load_onnx(out / name), target).total.energy_j
         for name in ("original.onnx", "model.onnx")

@@ -57,8 +57,6 @@ from chipfit.workload.from_onnx import load_onnx
 #: Fraction of the test set on which an exported model must predict what the torch model does.
 AGREEMENT = 0.999
 CALIBRATION = 256
-#: What each layer's mapping is chosen for: energy alone would idle much of the array.
-OBJECTIVE = "edp"
 
 
 class Progress(Protocol):
@@ -169,7 +167,7 @@ class Run:
     ) -> None:
         self.config, self.budget, self.target, self.task = config, budget, target, task
         self.records, self.progress = records, progress
-        self.estimator = Analytical(objective=OBJECTIVE)
+        self.estimator = Analytical()
         self.model = traced(task.model)
         self.inputs = inputs_of(task.train, CALIBRATION)
         self.context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
@@ -551,7 +549,7 @@ def _open_records(config: FitConfig, budget: Budget) -> Records:
             "epochs": config.epochs,
             "screening_epochs": config.screening_epochs,
             "data": str(config.data) if config.data else None,
-            "mapping_objective": OBJECTIVE,
+            "mapping_objective": Analytical().objective,
         },
         "seed": config.seed,
     }

@@ -33,7 +33,7 @@ class Analytical(AbstractEstimator):
     without a nest, and what fused layers read besides, pass through the main memory once.
     """
 
-    objective: str = "energy"
+    objective: str = "edp"
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
