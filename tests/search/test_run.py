@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -157,12 +156,12 @@ def test_a_run_killed_ten_times_ends_as_an_unbroken_one(out: Path, tmp_path: Pat
     for _ in range(10):
         process = subprocess.Popen(
             [sys.executable, "-c", program, str(tmp_path)],
-            env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
             process.wait(timeout=moments.uniform(2.0, 9.0))
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
     resumed = fit(config(tmp_path, resume=True))
     finals = [

@@ -13,8 +13,10 @@ Every step is in the records as soon as it is done; a run that finds its records
 
 from __future__ import annotations
 
+import os
 import platform
 import threading
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -336,7 +338,14 @@ class Run:
             if r["kind"] == "candidate" and r["stage"] == stage and not r["chosen"]
         }
         jobs = [
-            _Job(config=self.config, candidate=c, epochs=epochs, stage=stage, original=self.original)
+            _Job(
+                parent=os.getpid(),
+                config=self.config,
+                candidate=c,
+                epochs=epochs,
+                stage=stage,
+                original=self.original,
+            )
             for c in asked
             if c.name not in done
         ]
@@ -434,8 +443,9 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """One candidate to be retrained, in a process of its own."""
+    """One candidate to be retrained, in a process of its own that ends with its parent."""
 
+    parent: int
     config: FitConfig
     candidate: Candidate
     epochs: int
@@ -451,6 +461,7 @@ def build(candidate: Candidate, model: nn.Module, context: PassContext) -> nn.Mo
 def _train_one(job: _Job) -> dict[str, Any]:
     """Retrain a candidate from where it is; returns the fields of its record."""
     torch.set_num_threads(1)
+    _end_with(job.parent)
     config, candidate = job.config, job.candidate
     task = load_task(config.task, config.data, config.seed)
     original = traced(task.model).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -495,6 +506,19 @@ def _train_one(job: _Job) -> dict[str, Any]:
         "epochs": job.epochs,
         "chosen": False,
     }
+
+
+def _end_with(parent: int) -> None:
+    """End this process as soon as its parent is gone, so that a resumed run has no rival."""
+    if os.getppid() != parent:
+        return  # in the same process, or on a cluster
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
