@@ -219,9 +219,10 @@ def in_target_format(network: Network, target: Target) -> tuple[Network, tuple[s
             return tensor
         return replace(tensor, bits=target.native_bits, floating=False)
 
+    count = "1 tensor states" if len(floating) == 1 else f"{len(floating)} tensors state"
     note = (
-        f"{len(floating)} tensors state no fixed-point width and are priced at the {target.native_bits} "
-        f"bits of {target.name}; --bits W,A states one for all"
+        f"{count} no fixed-point width: priced at the {target.native_bits} bits of {target.name}; "
+        f"--bits W,A states one for all"
     )
     return network.map_tensors(change), (note,)
 
