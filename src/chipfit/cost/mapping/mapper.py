@@ -16,6 +16,7 @@ from chipfit.cost.mapping.nest import (
     LATENCY,
     MAX_CHAINS,
     MAX_SIZES,
+    OUTPUT,
     Chip,
     Ints,
     Tables,
@@ -248,6 +249,10 @@ def find(
     check_fits(label, target, widths)
     parts = stages(target)
     n = len(parts)
+    ones = (_ONES,) * n
+    single = Mapping(tiles=(loops.bounds, *ones), rows=ones, columns=ones, stationary=(TENSORS[OUTPUT],) * n)
+    # Also compiles `prepare` and `count` on the first run, which takes longer from inside `search`.
+    assert evaluate(single, loops, target, widths) is not None, "single elements fit"
     options = unrollings(loops.bounds, tuple(part.array for part in parts))
     found_tiles = np.ones((len(options), 8, n + 1), np.int64)
     found_order = np.zeros((len(options), n), np.int64)

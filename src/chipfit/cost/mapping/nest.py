@@ -28,7 +28,7 @@ Conventions of this package (`stage`, `d`, `t` index everything):
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -38,8 +38,18 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-# Division by zero cannot happen, and its checks would double the time to compile.
-njit = numba.njit(cache=True, error_model="numpy")
+# The first run compiles everything here, so what would only make that longer is off: checks of division
+# by zero, which cannot happen; rewriting of array expressions, of which there are none; a second entry
+# point of each function for callers in C.
+_OPTIONS: dict[str, Any] = {
+    "cache": True,
+    "error_model": "numpy",
+    "no_rewrites": True,
+    "no_cfunc_wrapper": True,
+}
+njit = numba.njit(**_OPTIONS)
+#: For functions that only compiled ones call: without an entry point for Python either.
+inner = numba.njit(**{**_OPTIONS, "no_cpython_wrapper": True})
 
 INPUT, WEIGHT, OUTPUT = 0, 1, 2
 
@@ -214,13 +224,36 @@ def covered(
     out[1] = most
 
 
-@njit
+@inner
 def _words(
     elements: float,
     per_word: float,
 ) -> float:
     # per_word < 0: so many words an element
     return np.ceil(elements / per_word) if per_word > 0 else -per_word * elements
+
+
+@inner
+def _hull(stage: int, kind: int, what: int, pick: Ints, spans: Ints, rows: Floats, columns: Floats) -> float:
+    """Rows times columns of the input under a cut.
+
+    `kind`: 0 into the tiles of a stage, 1 into its blocks. `what`: 0 of all together, 1 of the largest.
+    """
+    high = rows[spans[4, pick[4], stage, kind], spans[6, pick[6], stage, kind], what]
+    return high * columns[spans[5, pick[5], stage, kind], spans[7, pick[7], stage, kind], what]
+
+
+@inner
+def _visits(first: int, second: int, third: int, a: int, pick: Ints, split: Ints, counts: Floats) -> float:
+    """How often the tiles of a tensor that lacks three dimensions are visited, in all elements before `a`."""
+    visits = counts[first, pick[first], split[first], a] * counts[second, pick[second], split[second], a]
+    return visits * counts[third, pick[third], split[third], a]
+
+
+@inner
+def _copies(a: int, pick: Ints, counts: Floats) -> float:
+    """Elements before `a` that add to the same partial sum at once."""
+    return counts[3, pick[3], 0, a] * counts[6, pick[6], 0, a] * counts[7, pick[7], 0, a]
 
 
 @njit
@@ -255,9 +288,8 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
             1.0 * tiles[3, pick[3], stage],
         )
         if holds[stage, INPUT]:
-            high = rows[spans[4, pick[4], stage, 0], spans[6, pick[6], stage, 0], 1]
-            wide = columns[spans[5, pick[5], stage, 0], spans[7, pick[7], stage, 0], 1]
-            used += _words(n * g * c * high * wide, per_word[stage, 0])
+            hull = _hull(stage, 0, 1, pick, spans, rows, columns)
+            used += _words(n * g * c * hull, per_word[stage, 0])
         if holds[stage, WEIGHT]:
             kernel = tiles[6, pick[6], stage] * tiles[7, pick[7], stage]
             used += _words(g * k * c * kernel, per_word[stage, 1])
@@ -303,17 +335,9 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
                         split[d] = max(level, 0)
             if t == INPUT:
                 base = 1.0 * n0 * g0 * c0
-                at_parent = (
-                    base
-                    * rows[spans[4, pick[4], c - 1, 1], spans[6, pick[6], c - 1, 1], 0]
-                    * columns[spans[5, pick[5], c - 1, 1], spans[7, pick[7], c - 1, 1], 0]
-                )
+                at_parent = base * _hull(c - 1, 1, 0, pick, spans, rows, columns)
                 # The datapath's tile is one product.
-                at_child = (
-                    base
-                    * rows[spans[4, pick[4], c, 0], spans[6, pick[6], c, 0], 0]
-                    * columns[spans[5, pick[5], c, 0], spans[7, pick[7], c, 0], 0]
-                )
+                at_child = base * _hull(c, 0, 0, pick, spans, rows, columns)
                 kk = pick[2]
                 accesses[0, h, t] += _words(at_parent * counts[2, kk, split[2], h], per_word[h, t])
                 if not datapath:
@@ -323,45 +347,35 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
                     accesses[2, a, t] += _words(reached * counts[2, kk, split[2], a + 1], per_word[h, t])
             elif t == WEIGHT:
                 base = 1.0 * g0 * k0 * c0 * r0 * s0
-                a0, a1, a2 = pick[0], pick[4], pick[5]
-                e0, e1, e2 = split[0], split[4], split[5]
-                f = counts[0, a0, e0, h] * counts[4, a1, e1, h] * counts[5, a2, e2, h]
-                accesses[0, h, t] += _words(base * f, per_word[h, t])
+                visits = base * _visits(0, 4, 5, h, pick, split, counts)
+                accesses[0, h, t] += _words(visits, per_word[h, t])
                 for a in range(h, c):
-                    f = counts[0, a0, e0, a + 1] * counts[4, a1, e1, a + 1] * counts[5, a2, e2, a + 1]
-                    accesses[2, a, t] += _words(base * f, per_word[h, t])
+                    visits = base * _visits(0, 4, 5, a + 1, pick, split, counts)
+                    accesses[2, a, t] += _words(visits, per_word[h, t])
                 if not datapath:
-                    accesses[1, c, t] += _words(base * f, per_word[c, t])
+                    accesses[1, c, t] += _words(visits, per_word[c, t])
             else:
-                a0, a1, a2 = pick[3], pick[6], pick[7]
-                e0, e1, e2 = split[3], split[6], split[7]
-                copies = counts[3, a0, 0, h] * counts[6, a1, 0, h] * counts[7, a2, 0, h]
-                visits = unique * counts[3, a0, e0, h] * counts[6, a1, e1, h] * counts[7, a2, e2, h]
-                finished = unique if copies == 1.0 and (not datapath or h == 0) else 0.0
+                known = unique * _copies(h, pick, counts)
+                visits = unique * _visits(3, 6, 7, h, pick, split, counts)
+                finished = unique if known == unique and (not datapath or h == 0) else 0.0
                 accesses[1, h, t] += _words(visits - finished, per_word[h, 3])
                 accesses[1, h, t] += _words(finished, per_word[h, 2])
-                accesses[0, h, t] += _words(visits - unique * copies, per_word[h, 3])
+                accesses[0, h, t] += _words(visits - known, per_word[h, 3])
                 for a in range(h, c):
-                    copies = counts[3, a0, 0, a + 1] * counts[6, a1, 0, a + 1] * counts[7, a2, 0, a + 1]
-                    visits = (
-                        unique
-                        * counts[3, a0, e0, a + 1]
-                        * counts[6, a1, e1, a + 1]
-                        * counts[7, a2, e2, a + 1]
-                    )
+                    known = unique * _copies(a + 1, pick, counts)
+                    visits = unique * _visits(3, 6, 7, a + 1, pick, split, counts)
                     # Sums were finished below if a further memory inside `c` did the adding.
-                    whole = 0.0
-                    if not datapath and copies == 1.0 and holders[t, i + 2] >= 0:
-                        whole = unique
-                    accesses[2, a, t] += _words(visits - whole, per_word[h, 3]) + _words(
-                        whole, per_word[h, 2]
-                    )
+                    finished = 0.0
+                    if not datapath and known == unique and holders[t, i + 2] >= 0:
+                        finished = unique
+                    accesses[2, a, t] += _words(visits - finished, per_word[h, 3])
+                    accesses[2, a, t] += _words(finished, per_word[h, 2])
                     if not datapath:
-                        accesses[2, a, t] += _words(visits - unique * copies, per_word[h, 3])
-                        if a == c - 1:
-                            accesses[0, c, t] += _words(visits - whole, per_word[c, 3])
-                            accesses[0, c, t] += _words(whole, per_word[c, 2])
-                            accesses[1, c, t] += _words(visits - unique * copies, per_word[c, 3])
+                        accesses[2, a, t] += _words(visits - known, per_word[h, 3])
+                if not datapath:
+                    accesses[0, c, t] += _words(visits - finished, per_word[c, 3])
+                    accesses[0, c, t] += _words(finished, per_word[c, 2])
+                    accesses[1, c, t] += _words(visits - known, per_word[c, 3])
 
     cycles = 1.0
     for d in range(8):
@@ -493,7 +507,7 @@ def prepare(bounds: Ints, shape: Ints, chains: Ints, tables: Tables) -> None:
             )
 
 
-@njit
+@inner
 def _score(
     objective: int,
     out: Floats,
@@ -511,7 +525,7 @@ def _score(
         score[0] = out[2]
 
 
-@njit
+@inner
 def _better(
     score: Floats,
     best: Floats,
@@ -521,7 +535,7 @@ def _better(
     return score[0] <= best[0] * (1 + 1e-12) and score[1] < best[1] * (1 - 1e-12)
 
 
-@njit
+@inner
 def _find_chain(wanted: Ints, tiles: Ints, count: int) -> int:
     """The chain that is equal to `wanted`, or -1."""
     for i in range(count):
@@ -534,7 +548,7 @@ def _find_chain(wanted: Ints, tiles: Ints, count: int) -> int:
     return -1
 
 
-@njit
+@inner
 def _descend(
     pick: Ints,
     order: Ints,
