@@ -1,6 +1,7 @@
 """Data flows down the list of packages, and never back up."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -23,11 +24,14 @@ LIGHT = ("errors", "units", "workload", "hardware", "cost", "report")
 TORCH = {"chipfit.workload.from_torch"}
 
 
+@functools.cache
 def modules():
     """Every module of the package by name, with its syntax tree."""
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT.parent).with_suffix("").parts
-        yield ".".join(parts).removesuffix(".__init__"), ast.parse(path.read_text(encoding="utf-8"))
+    paths = {
+        ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted(ROOT.rglob("*.py"))
+    }
+    return [(name, ast.parse(path.read_text(encoding="utf-8"))) for name, path in paths.items()]
 
 
 def imported(tree):
