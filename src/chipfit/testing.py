@@ -4,18 +4,35 @@ A subclass in a test file buys them all:
 
     class TestRoofline(EstimatorSuite):
         estimator = Roofline()
+
+`EstimatorSuite` is for estimators, `PassSuite` for passes and `ChooserSuite` for optimisers. Torch
+is imported by the laws of passes only.
 """
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from chipfit.cost.base import AbstractEstimator, Cost
 from chipfit.cost.roofline import Roofline
 from chipfit.hardware.target import TENSORS, Arithmetic, Array, MemoryLevel, Target
 from chipfit.workload.network import DIMENSIONS, Layer, Loops, Network, Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import fx, nn
+
+    from chipfit.compress.base import AbstractPass
+    from chipfit.search.ilp import Solution
+    from chipfit.search.space import LayerChoice, LayerTable
 
 
 def toy_level(
@@ -274,3 +291,228 @@ class EstimatorSuite:
                     before, after = self._cost(layer, target), self._cost(layer, cheaper)
                     limit = before.energy_j * (1 + self.tolerance) * (1 + 1e-12)
                     assert after.energy_j <= limit, (target.name, level.name, layer)
+
+
+class PassSuite(ABC):
+    """Laws of every pass. Subclass it and say what the pass is for a model.
+
+    Whatever a pass draws at random comes from a seed among its fields.
+    """
+
+    @abstractmethod
+    def make_model(self) -> nn.Module:
+        """A small model with fresh weights of its own, the same on each call."""
+
+    @abstractmethod
+    def make_inputs(self) -> torch.Tensor:
+        """Inputs of the model for calibration, shape (images, ...)."""
+
+    @abstractmethod
+    def make_pass(self, model: fx.GraphModule) -> AbstractPass:
+        """The pass under test, for a traced model."""
+
+    def names(self) -> dict[str, Any]:
+        """What the repr of the pass is read with: the class of the pass itself."""
+        kind = type(self.make_pass(self._traced()))
+        return {kind.__name__: kind}
+
+    def _traced(self) -> fx.GraphModule:
+        from chipfit.compress.graph import traced
+
+        return traced(self.make_model())
+
+    def _apply(self, model: nn.Module, a_pass: AbstractPass) -> nn.Module:
+        from chipfit.compress.base import PassContext
+
+        return a_pass.apply(model, PassContext(calibration=self.make_inputs())).eval()
+
+    def _outputs(self, model: nn.Module) -> torch.Tensor:
+        import torch
+
+        with torch.no_grad():
+            return model.eval()(self.make_inputs())
+
+    def _check_runs_as_exported(self, model: nn.Module) -> None:
+        import torch
+
+        from chipfit.export.onnx import agreement, export
+
+        inputs = self.make_inputs()
+        data = export(model, inputs[:1], name="suite")
+        found = agreement(data, model, [(inputs, torch.zeros(len(inputs), dtype=torch.int64))])
+        assert found.ratio == 1.0, found
+
+    def test_the_given_model_is_left_as_it_was(self) -> None:
+        """`apply` changes neither weights nor outputs of its argument."""
+        import torch
+
+        model = self._traced()
+        before, outputs = copy.deepcopy(model.state_dict()), self._outputs(model)
+        self._apply(model, self.make_pass(model))
+        after = model.state_dict()
+        assert list(after) == list(before)
+        assert all(torch.equal(after[name], before[name]) for name in before)
+        assert torch.equal(self._outputs(model), outputs)
+
+    def test_the_same_pass_does_the_same_again(self) -> None:
+        """Two applications to one model have the same weights and outputs."""
+        import torch
+
+        model = self._traced()
+        first, second = (self._apply(model, self.make_pass(model)) for _ in range(2))
+        one, other = first.state_dict(), second.state_dict()
+        assert list(one) == list(other)
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        assert torch.equal(self._outputs(first), self._outputs(second))
+
+    def test_its_repr_reads_back_equal(self) -> None:
+        """`eval(repr(a_pass)) == a_pass`, so that records hold recipes."""
+        a_pass = self.make_pass(self._traced())
+        assert eval(repr(a_pass), self.names()) == a_pass  # noqa: S307  # the law; our own text
+
+    def test_the_result_runs_and_keeps_the_shape_of_the_output(self) -> None:
+        """Outputs are finite and as many as before."""
+        import torch
+
+        model = self._traced()
+        outputs = self._outputs(self._apply(model, self.make_pass(model)))
+        assert outputs.shape == self._outputs(model).shape
+        assert torch.isfinite(outputs).all()
+
+    def test_the_result_runs_outside_torch(self) -> None:
+        """ONNX Runtime predicts the same class for every input."""
+        model = self._traced()
+        self._check_runs_as_exported(self._apply(model, self.make_pass(model)))
+
+    def test_a_pruned_model_can_be_given(self) -> None:
+        """Recipes cut channels first: the pass applies to what `PruneChannels` leaves."""
+        from torch import fx
+
+        from chipfit.compress.prune import PruneChannels, channel_groups
+
+        model = self._traced()
+        group = channel_groups(model, self.make_inputs()[:2])[0][0]
+        pruned = self._apply(model, PruneChannels(keep=((group.name, tuple(range(1, group.channels))),)))
+        assert isinstance(pruned, fx.GraphModule), "a traced model that is pruned stays one"
+        self._check_runs_as_exported(self._apply(pruned, self.make_pass(pruned)))
+
+    def test_the_result_can_be_quantised(self) -> None:
+        """Recipes set widths last: `Quantize` applies to what the pass leaves, unless it did so itself."""
+        from chipfit.compress.graph import nest_layers
+        from chipfit.compress.quantize import Quantize, quantizers_of
+
+        model = self._traced()
+        changed = self._apply(model, self.make_pass(model))
+        if quantizers_of(changed):
+            return
+        widths = Quantize(bits=tuple((name, 8, 8) for name in nest_layers(changed)))
+        self._check_runs_as_exported(self._apply(changed, widths))
+
+
+class Chooser(Protocol):
+    """What `chipfit.search.ilp.solve` is called as, without groups of channels."""
+
+    def __call__(
+        self,
+        tables: Sequence[LayerTable],
+        groups: Sequence[Any],
+        losses: Mapping[tuple[str, str, int], float],
+        fixed: np.ndarray,
+        limits: Mapping[str, float],
+    ) -> Solution:
+        """The choice of least loss within the limits; if there is none, one near them."""
+        ...
+
+
+class ChooserSuite(ABC):
+    """Laws of every optimiser that chooses widths within limits. Subclass it and say how to call it.
+
+    `slack` is how far from the least loss a choice may be (relative).
+    """
+
+    slack: float = 0.0
+
+    @abstractmethod
+    def choose(self) -> Chooser:
+        """The optimiser."""
+
+    def _problem(
+        self, seed: int
+    ) -> tuple[list[LayerTable], dict[tuple[str, str, int], float], list[tuple[float, dict[str, float]]]]:
+        """Four layers of three widths at random; loss and cost of all 81 choices."""
+        from chipfit.search.space import QUANTITY_ORDER, LayerChoice, LayerTable
+
+        rng = np.random.default_rng(seed)
+        widths = [LayerChoice(weight_bits=bits, activation_bits=bits) for bits in (8, 4, 2)]
+        tables = [
+            LayerTable(
+                layer=name,
+                options=tuple((width, None, None) for width in widths),
+                costs=rng.integers(1, 50, (len(widths), len(QUANTITY_ORDER))).astype(float),
+                group_in=None,
+                group_out=None,
+            )
+            for name in "abcd"
+        ]
+        losses = {
+            (t.layer, "weights", w.weight_bits): float(rng.integers(0, 50)) for t in tables for w in widths
+        }
+        every: list[tuple[float, dict[str, float]]] = []
+        for places in itertools.product(range(len(widths)), repeat=len(tables)):
+            loss = sum(
+                losses[t.layer, "weights", widths[place].weight_bits]
+                for t, place in zip(tables, places, strict=True)
+            )
+            cost = sum(t.costs[place] for t, place in zip(tables, places, strict=True))
+            every.append((loss, dict(zip(QUANTITY_ORDER, np.asarray(cost).tolist(), strict=True))))
+        return tables, losses, every
+
+    def _solve(self, seed: int, limits: Mapping[str, float]) -> tuple[Solution, list[float]]:
+        """What the optimiser says, and the losses of all choices that keep the limits."""
+        tables, losses, every = self._problem(seed)
+        found = self.choose()(tables, [], losses, np.zeros(tables[0].costs.shape[1]), limits)
+        return found, [loss for loss, cost in every if all(cost[q] <= limits[q] for q in limits)]
+
+    def _limits(self, seed: int) -> list[dict[str, float]]:
+        """From loose to tight, the last of which nothing keeps."""
+        _, _, every = self._problem(seed)
+        loosest = {q: max(cost[q] for _, cost in every) for q in ("energy", "latency")}
+        return [{q: part * most for q, most in loosest.items()} for part in (1.0, 0.7, 0.5, 0.35, 0.01)]
+
+    def test_what_is_called_feasible_keeps_every_limit(self) -> None:
+        """And the costs that are stated are those of the choice."""
+        for seed in range(10):
+            tables, _, _ = self._problem(seed)
+            for limits in self._limits(seed):
+                found, _ = self._solve(seed, limits)
+                for place, (quantity, stated) in enumerate(found.cost.items()):
+                    cost = sum(_option_costs(t, found.choice.widths[t.layer])[place] for t in tables)
+                    assert math.isclose(stated, cost, rel_tol=1e-9), (seed, limits, quantity)
+                if found.feasible:
+                    assert all(found.cost[q] <= limits[q] * (1 + 1e-9) for q in limits), (seed, limits)
+
+    def test_it_finds_what_trying_everything_finds(self) -> None:
+        """The least loss where a choice keeps the limits; where none does, it says so."""
+        for seed in range(10):
+            for limits in self._limits(seed):
+                found, allowed = self._solve(seed, limits)
+                assert found.feasible == bool(allowed), (seed, limits)
+                if allowed:
+                    best = min(allowed)
+                    assert best * (1 - 1e-9) <= found.loss <= best * (1 + self.slack) + 1e-9, (seed, limits)
+
+    def test_tighter_limits_never_lose_less(self) -> None:
+        """Less room is never better."""
+        for seed in range(10):
+            losses = [
+                found.loss
+                for limits in self._limits(seed)
+                if (found := self._solve(seed, limits)[0]).feasible
+            ]
+            for loose, tight in itertools.pairwise(losses):
+                assert tight >= loose * (1 - self.slack) - 1e-9, (seed, losses)
+
+
+def _option_costs(table: LayerTable, width: LayerChoice) -> list[float]:
+    place = [option[0] for option in table.options].index(width)
+    return table.costs[place].tolist()

@@ -48,8 +48,9 @@ _OPTIONS: dict[str, Any] = {
     "no_cfunc_wrapper": True,
 }
 njit = numba.njit(**_OPTIONS)
-#: For functions that only compiled ones call: without an entry point for Python either.
-inner = numba.njit(**{**_OPTIONS, "no_cpython_wrapper": True})
+# Functions that only compiled ones call have no entry point for Python either.
+_INNER_OPTIONS: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True}
+inner = numba.njit(**_INNER_OPTIONS)
 
 INPUT, WEIGHT, OUTPUT = 0, 1, 2
 
