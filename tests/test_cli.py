@@ -308,6 +308,12 @@ class TestReport:
         assert document("report", tmp_path) == {"page": f"{tmp_path}/report.html"}
         assert (tmp_path / "report.html").exists()
 
+    def test_a_picture_of_a_run_that_is_not_finished_is_a_mistake(self, tmp_path):
+        (tmp_path / "records.jsonl").write_text(self.RECORD)
+        assert mistake("report", tmp_path, "--picture", tmp_path / "result.svg") == (
+            "the run is not finished: there is no result to draw yet"
+        )
+
     def test_a_folder_without_records_is_a_mistake(self, tmp_path):
         assert mistake("report", tmp_path) == (
             f"no records.jsonl in {tmp_path}: expected the output directory of chipfit fit"

@@ -251,13 +251,18 @@ def measure(
 @app.command()
 def report(
     directory: Annotated[Path, typer.Argument(help="The output folder of chipfit fit.")],
+    picture: Annotated[Path | None, typer.Option(help="Also draw the result as an SVG file.")] = None,
     as_json: _Json = False,
 ) -> None:
     """Build the page of a run again, from its records."""
     from chipfit.report.html import build
+    from chipfit.report.picture import write
 
-    page = build(directory)
-    _print_json({"page": str(page)}) if as_json else typer.echo(str(page))
+    made = {"page": build(directory), **({"picture": write(directory, picture)} if picture else {})}
+    if as_json:
+        _print_json({name: str(path) for name, path in made.items()})
+    else:
+        typer.echo("\n".join(map(str, made.values())))
 
 
 class ProgressBars:

@@ -33,6 +33,16 @@ def build(directory: Path) -> Path:
         RecordError: there are no records in the directory, one cannot be read, or the page cannot
             be written.
     """
+    write_atomically(directory / PAGE, render(load(directory)).encode())
+    return directory / PAGE
+
+
+def load(directory: Path) -> History:
+    """The history that the records in a directory tell.
+
+    Raises:
+        RecordError: there are no records in the directory, or one cannot be read.
+    """
     path = directory / RECORDS
     if not path.is_file():
         raise RecordError(f"no {RECORDS} in {directory}: expected the output directory of chipfit fit")
@@ -40,11 +50,9 @@ def build(directory: Path) -> Path:
     if not records:
         raise RecordError(f"{path} holds no records yet")
     try:
-        history = read_history(records)
+        return read_history(records)
     except RecordError as error:
         raise RecordError(f"{path}, {error}") from error
-    write_atomically(directory / PAGE, render(history).encode())
-    return directory / PAGE
 
 
 def render(history: History) -> str:
