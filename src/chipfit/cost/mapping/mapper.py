@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,17 +17,22 @@ from chipfit.cost.mapping.nest import (
     LATENCY,
     MAX_CHAINS,
     MAX_SIZES,
-    OUTPUT,
     Chip,
     Ints,
     Tables,
+    better,
     count,
+    cut_all,
+    descend,
     prepare,
-    search,
 )
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import TENSORS, Array, Target
 from chipfit.workload.network import DIMENSIONS, Loops
+
+#: Dimensions in the order in which a search changes them.
+_TURNS = (2, 3, 4, 5, 6, 7, 1, 0)
+_ALL = np.arange(8)
 
 OBJECTIVES = {"energy": ENERGY, "latency": LATENCY, "edp": EDP, "dram": DRAM}
 
@@ -164,6 +170,7 @@ def scratch(stages: int, chains: int) -> Tables:
         sizes=np.zeros((4, sizes), np.int64),
         used=np.zeros(4, np.int64),
         work=np.zeros((chains, stages + 1), np.int64),
+        split=np.zeros(8, np.int64),
     )
 
 
@@ -248,37 +255,117 @@ def find(
         raise MappingError(f"unknown objective '{objective}'{nearest(objective, OBJECTIVES)}")
     check_fits(label, target, widths)
     parts = stages(target)
-    n = len(parts)
-    ones = (_ONES,) * n
-    single = Mapping(tiles=(loops.bounds, *ones), rows=ones, columns=ones, stationary=(TENSORS[OUTPUT],) * n)
-    # Also compiles `prepare` and `count` on the first run, which takes longer from inside `search`.
-    assert evaluate(single, loops, target, widths) is not None, "single elements fit"
     options = unrollings(loops.bounds, tuple(part.array for part in parts))
-    found_tiles = np.ones((len(options), 8, n + 1), np.int64)
-    found_order = np.zeros((len(options), n), np.int64)
-    best = search(
+    place, best = _search(
         np.array(loops.bounds, np.int64),
         geometry(loops),
-        np.array([np.array(o.rows) * np.array(o.columns) for o in options], np.int64),
-        OBJECTIVES[objective],
-        starts,
-        polished,
-        budget,
-        scratch(n, MAX_CHAINS),
+        [np.array(o.rows, np.int64) * np.array(o.columns, np.int64) for o in options],
         chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j),
-        found_tiles,
-        found_order,
-        np.zeros((len(options), 3)),
-        np.zeros((3, n, 3)),
-        np.zeros(4 + n),
+        OBJECTIVES[objective],
+        starts=starts,
+        polished=polished,
+        budget=budget,
     )
-    assert best >= 0, "single elements fit, so there is a mapping"
     return Mapping(
-        tiles=tuple(tuple(int(v) for v in row) for row in found_tiles[best].T),
-        rows=options[best].rows,
-        columns=options[best].columns,
-        stationary=tuple(TENSORS[i] for i in found_order[best]),
+        tiles=tuple(tuple(int(v) for v in row) for row in best.tiles.T),
+        rows=options[place].rows,
+        columns=options[place].columns,
+        stationary=tuple(TENSORS[i] for i in best.order),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A mapping of one unrolling, and two numbers of which less is better, the first above all.
+
+    pick: chain of each dimension (8). order: stationary tensor by stage (stages). tiles: extents of the
+    chains (8, stages + 1).
+    """
+
+    score: tuple[float, float]
+    pick: Ints
+    order: Ints
+    tiles: Ints
+
+
+def _search(
+    bounds: Ints,
+    shape: Ints,
+    factors: Sequence[Ints],
+    made: Chip,
+    objective: int,
+    *,
+    starts: int,
+    polished: int,
+    budget: int,
+) -> tuple[int, _Found]:
+    """The best unrolling, by its place in `factors`, and the best mapping found for it.
+
+    From the smallest tiles in several loop orders, change what helps. Then improve the best `polished`
+    unrollings by changing two dimensions at once, while the budget lasts.
+
+    Args:
+        bounds: of the eight dimensions.
+        shape: [row | column, stride | dilation | padding] (2, 3).
+        factors: processing elements of each unrolling, by stage and dimension (stages, 8).
+        made: the target.
+        objective: ENERGY, LATENCY, EDP or DRAM.
+        starts: starts of each unrolling.
+        polished: how many unrollings are improved further.
+        budget: mappings evaluated after which no further unrolling is improved.
+    """
+    n = len(made.capacity)
+    tables, chains = scratch(n, MAX_CHAINS), np.zeros(8, np.int64)
+    accesses, out, score, reached = np.zeros((3, n, 3)), np.zeros(4 + n), np.zeros(2), np.zeros(2)
+    turns = np.array([d for d in _TURNS if bounds[d] > 1], np.int64)
+    found: dict[int, _Found] = {}
+    evaluations = 0
+
+    def cut(place: int) -> bool:
+        tables.factors[:] = factors[place]
+        if not cut_all(bounds, made.tied, chains, tables):
+            return False
+        prepare(bounds, shape, chains, tables)
+        return True
+
+    def improve(place: int, pick: Ints, order: Ints, *, pairs: bool) -> int:
+        tried = descend(
+            pick, order, reached, chains, turns, pairs, objective, tables, made, accesses, out, score
+        )
+        if reached[0] < np.inf and (place not in found or better(reached, found[place].score)):
+            tiles = tables.tiles[_ALL, pick]
+            found[place] = _Found(score=(reached[0], reached[1]), pick=pick, order=order, tiles=tiles)
+        return tried
+
+    for place in range(len(factors)):
+        if not cut(place):
+            continue
+        for start in range(starts):
+            # Starts differ in the tensor that is stationary, output first, and in the dimension that is
+            # changed first.
+            order = np.full(n, (start + 2) % 3)
+            evaluations += improve(place, np.zeros(8, np.int64), order, pairs=False)
+            turns = np.roll(turns, -1)
+    waiting = sorted(found)
+    for _ in range(polished):
+        if not waiting or evaluations > budget:
+            break
+        place = _best(found, waiting)
+        waiting.remove(place)
+        cut(place)
+        evaluations += improve(place, found[place].pick.copy(), found[place].order.copy(), pairs=True)
+        turns = np.roll(turns, -1)
+    assert found, "single elements fit, so there is a mapping"
+    place = _best(found, sorted(found))
+    return place, found[place]
+
+
+def _best(found: dict[int, _Found], places: Sequence[int]) -> int:
+    best = places[0]
+    for place in places:
+        if better(found[place].score, found[best].score):
+            best = place
+    return best
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ Conventions of this package (`stage`, `d`, `t` index everything):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -40,12 +41,15 @@ Flags = NDArray[np.bool_]
 
 # The first run compiles everything here, so what would only make that longer is off: checks of division
 # by zero, which cannot happen; rewriting of array expressions, of which there are none; a second entry
-# point of each function for callers in C.
+# point of each function for callers in C; counting of references, because no function here makes an
+# array (scratch is handed in). What compiled functions call is compiled again into each caller: the outer
+# loops of the search are therefore left to Python.
 _OPTIONS: dict[str, Any] = {
     "cache": True,
     "error_model": "numpy",
     "no_rewrites": True,
     "no_cfunc_wrapper": True,
+    "_nrt": False,
 }
 njit = numba.njit(**_OPTIONS)
 # Functions that only compiled ones call have no entry point for Python either.
@@ -68,6 +72,7 @@ class Tables(NamedTuple):
     columns: the same for Q and S.
     sizes: tiles and blocks along P Q R S (4, sizes), and how many they are: used (4).
     work: scratch of `cuts` (chains, stages + 1).
+    split: scratch of `count` (8).
     """
 
     tiles: Ints
@@ -80,6 +85,7 @@ class Tables(NamedTuple):
     sizes: Ints
     used: Ints
     work: Ints
+    split: Ints
 
 
 class Chip(NamedTuple):
@@ -304,7 +310,7 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
         for stage in range(stages):
             for t in range(3):
                 accesses[kind, stage, t] = 0.0
-    split = np.empty(8, np.int64)
+    split = tables.split
     for t in range(3):
         for i in range(stages):
             h = holders[t, i]
@@ -407,8 +413,8 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
     return True
 
 
-# --- The search. It stands in this file because compiled functions are cached by file: a caller in
-# --- another file would go on using an old copy of what is above.
+# --- Steps of the search. They stand in this file because compiled functions are cached by file: a
+# --- caller in another file would go on using an old copy of what is above.
 
 MAX_CHAINS = 96
 MAX_SIZES = 256
@@ -452,6 +458,16 @@ def cuts(bound: int, factors: Ints, tied: Flags, tiles: Ints, work: Ints) -> int
             for k in range(stage, stages + 1):
                 tiles[i, k] = work[i, k]
     return count
+
+
+@njit
+def cut_all(bounds: Ints, tied: Flags, chains: Ints, tables: Tables) -> bool:
+    """Fill `tables.tiles` with ways to cut each dimension, and chains[d] with how many; False if none."""
+    for d in range(8):
+        chains[d] = cuts(bounds[d], tables.factors[:, d], tied, tables.tiles[d], tables.work)
+        if chains[d] == 0:
+            return False
+    return True
 
 
 @njit
@@ -526,31 +542,18 @@ def _score(
         score[0] = out[2]
 
 
-@inner
-def _better(
-    score: Floats,
-    best: Floats,
-) -> bool:
+def better(score: Sequence[float] | Floats, best: Sequence[float] | Floats) -> bool:
+    """Whether the first of two numbers is less, or equal and the second less."""
     if score[0] < best[0] * (1 - 1e-12):
         return True
     return score[0] <= best[0] * (1 + 1e-12) and score[1] < best[1] * (1 - 1e-12)
 
 
-@inner
-def _find_chain(wanted: Ints, tiles: Ints, count: int) -> int:
-    """The chain that is equal to `wanted`, or -1."""
-    for i in range(count):
-        same = True
-        for stage in range(len(wanted)):
-            if tiles[i, stage] != wanted[stage]:
-                same = False
-        if same:
-            return i
-    return -1
+_better = inner(better)
 
 
-@inner
-def _descend(
+@njit
+def descend(
     pick: Ints,
     order: Ints,
     best: Floats,
@@ -567,12 +570,10 @@ def _descend(
     """Improve a mapping until no change helps; return the number of mappings evaluated.
 
     Changes: the chain of one dimension; the order of one stage; then, if `pairs`, the chains of two
-    dimensions at once. `loops` lists the dimensions, then -1. `best` is the score of the result.
+    dimensions at once. `loops` lists the dimensions. `best` is filled with the score of the result.
     """
     evaluations = 0
-    active = 0
-    while active < 8 and loops[active] >= 0:
-        active += 1
+    active = len(loops)
     stages = len(order)
     dimension_moves = max(active, 1)
     moves = dimension_moves + stages
@@ -629,116 +630,3 @@ def _descend(
         if improved and move >= dimension_moves + stages:
             move = 0  # small changes first again
     return evaluations
-
-
-@njit
-def search(
-    bounds: Ints,
-    shape: Ints,
-    unrollings: Ints,
-    objective: int,
-    starts: int,
-    polished: int,
-    budget: int,
-    tables: Tables,
-    chip: Chip,
-    found_tiles: Ints,
-    found_order: Ints,
-    found_score: Floats,
-    accesses: Floats,
-    out: Floats,
-) -> int:
-    """Find a good mapping for each unrolling; return the one of the best, or -1.
-
-    From the smallest tiles in several loop orders, change what helps. Then improve the best
-    `polished` of them by changing two dimensions at once, while the budget lasts.
-
-    Args:
-        bounds: of the eight dimensions.
-        shape: [row | column, stride | dilation | padding] (2, 3).
-        unrollings: processing elements by stage and dimension (candidates, stages, 8).
-        objective: ENERGY, LATENCY, EDP or DRAM.
-        starts: starts of each unrolling.
-        polished: how many unrollings are improved further.
-        budget: mappings evaluated after which no further unrolling is improved.
-        tables: scratch.
-        chip: the target.
-        found_tiles: filled with tiles (candidates, 8, stages + 1).
-        found_order: filled with stationary tensors (candidates, stages).
-        found_score: filled with two numbers, the less the better (candidates, 3); third: scratch.
-        accesses: scratch (3, stages, 3).
-        out: scratch (4 + stages).
-    """
-    stages = chip.capacity.shape[0]
-    candidates = unrollings.shape[0]
-    chains = np.empty(8, np.int64)
-    pick = np.empty(8, np.int64)
-    order = np.empty(stages, np.int64)
-    loops = np.empty(8, np.int64)
-    local = np.empty(2)
-    score = np.empty(2)
-    active = 0
-    for d in (2, 3, 4, 5, 6, 7, 1, 0):
-        if bounds[d] > 1:
-            loops[active] = d
-            active += 1
-    for i in range(active, 8):
-        loops[i] = -1
-    for i in range(candidates):
-        for j in range(3):
-            found_score[i, j] = np.inf
-
-    evaluations = 0
-    for step in range(candidates + polished):
-        polish = step >= candidates
-        candidate = step
-        if polish:
-            candidate = -1
-            for i in range(candidates):
-                # The third number tells that it is done.
-                if found_score[i, 2] > 0 and (
-                    candidate < 0 or _better(found_score[i], found_score[candidate])
-                ):
-                    candidate = i
-            if candidate < 0 or found_score[candidate, 0] == np.inf or evaluations > budget:
-                break
-            found_score[candidate, 2] = 0.0
-        for stage in range(stages):
-            for d in range(8):
-                tables.factors[stage, d] = unrollings[candidate, stage, d]
-        possible = True
-        for d in range(8):
-            chains[d] = cuts(bounds[d], tables.factors[:, d], chip.tied, tables.tiles[d], tables.work)
-            possible = possible and chains[d] > 0
-        if not possible:
-            continue
-        prepare(bounds, shape, chains, tables)
-        for start in range(1 if polish else starts):
-            for d in range(8):
-                pick[d] = _find_chain(found_tiles[candidate, d], tables.tiles[d], chains[d]) if polish else 0
-            for stage in range(stages):
-                # Starts differ in the tensor that is stationary, output first.
-                order[stage] = found_order[candidate, stage] if polish else (start + 2) % 3
-            evaluations += _descend(
-                pick, order, local, chains, loops, polish, objective, tables, chip, accesses, out, score
-            )
-            if _better(local, found_score[candidate]):
-                found_score[candidate, 0] = local[0]
-                found_score[candidate, 1] = local[1]
-                for stage in range(stages):
-                    found_order[candidate, stage] = order[stage]
-                for d in range(8):
-                    for stage in range(stages + 1):
-                        found_tiles[candidate, d, stage] = tables.tiles[d, pick[d], stage]
-            # The next start looks at another dimension first.
-            if active > 1:
-                head = loops[0]
-                for i in range(active - 1):
-                    loops[i] = loops[i + 1]
-                loops[active - 1] = head
-
-    best = -1
-    for i in range(candidates):
-        if found_score[i, 0] < np.inf and (best < 0 or _better(found_score[i], found_score[best])):
-            best = i
-    return best
