@@ -259,6 +259,28 @@ class TestFit:
         )
 
 
+class TestProgressBars:
+    def test_on_a_terminal_there_are_bars_with_time_left(self, monkeypatch, capsys):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "120")
+        with cli.ProgressBars() as progress:
+            progress.start("Trying candidates", 4)
+            progress.advance(3, "a [note]")
+            progress.done()
+        out, err = capsys.readouterr()
+        assert out == ""
+        for part in ("Trying candidates", "4/4", "left"):
+            assert part in err
+
+    def test_elsewhere_there_is_one_line_a_stage(self, capsys):
+        with cli.ProgressBars() as progress:
+            for stage in ("one", "two"):
+                progress.start(stage, 2)
+                progress.advance(2)
+                progress.done()
+        assert capsys.readouterr() == ("", "one (2 steps)\ntwo (2 steps)\n")
+
+
 class TestMeasure:
     def test_options_reach_the_stopwatch(self, monkeypatch):
         seen = {}
