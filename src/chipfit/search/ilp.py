@@ -15,6 +15,7 @@ pruning", ECCV 2022. Differs: both at once, with costs from the target.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,8 +73,8 @@ class _Program:
     def __init__(self, tables: Sequence[LayerTable], groups: Sequence[Group], losses: Losses) -> None:
         self.tables, self.groups = tables, groups
         sizes = [len(t.options) for t in tables] + [len(g.levels) for g in groups]
-        self.starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
-        self.variables = int(self.starts[-1])
+        self.starts = [0, *itertools.accumulate(sizes)]
+        self.variables = self.starts[-1]
         self.loss = np.zeros(self.variables)
         self.costs = np.zeros((len(QUANTITY_ORDER), self.variables))
         for index, table in enumerate(tables):
