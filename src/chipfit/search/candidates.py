@@ -165,6 +165,22 @@ class Question:
             found.append((not solution.feasible, rank, replace(solution.choice, stored_bits=bits)))
         return self.with_sums(min(found, key=lambda f: f[:2])[2])
 
+    def even(self, scale: float) -> Choice:
+        """The best choice with one width for all inner layers, and channels by the integer program."""
+        inner = list(self.space.widths)[1:-1]
+        scaled = {quantity: limit * scale for quantity, limit in self.limits.items()}
+        found: list[tuple[bool, float, Choice]] = []
+        for bits in sorted({w.weight_bits for n in inner for w in self.space.widths[n]}) or [8]:
+            widths = {n: uniform(bits) if n in inner else o[-1] for n, o in self.space.widths.items()}
+            tables = [table.only(widths[table.layer]) for table in self.tables]
+            for stored, difference in self.stored.items():
+                fixed = self.fixed + difference
+                solution = solve(tables, self.space.groups, self.losses, fixed, scaled)
+                loss = solution.loss + self.losses.get(("*", "stored", stored), 0.0)
+                rank = loss if solution.feasible else max(solution.cost[q] / scaled[q] for q in scaled)
+                found.append((not solution.feasible, rank, replace(solution.choice, stored_bits=stored)))
+        return self.with_sums(min(found, key=lambda f: f[:2])[2])
+
     def with_sums(self, choice: Choice) -> Choice:
         """The choice with a limit on the sums of each layer that the tables counted on.
 
@@ -191,6 +207,7 @@ def candidates(
     asks: dict[str, tuple[str, Callable[[float], Choice]]] = {
         f"program, {belief}": ("ilp", partial(question.best, factors)) for belief, factors in BELIEFS.items()
     }
+    asks["program, one width"] = ("ilp", question.even)
     asks["uniform widths"] = ("uniform", _uniform(question))
     made: list[Candidate] = []
     for name, (origin, ask) in asks.items():

@@ -199,6 +199,11 @@ class LayerTable:
     group_in: str | None
     group_out: str | None
 
+    def only(self, widths: LayerChoice) -> LayerTable:
+        """The options with these widths."""
+        rows = [row for row, (found, _, _) in enumerate(self.options) if found == widths]
+        return replace(self, options=tuple(self.options[row] for row in rows), costs=self.costs[rows])
+
 
 def cost_tables(
     space: Space,
