@@ -1,4 +1,4 @@
-"""chipfit's choice against simpler ones, at equal energy and equal retraining.
+"""chipfit's choice against simpler ones, under one energy limit and with equal retraining.
 
 Every method gets the same trained ResNet-20, the same energy limit on `eyeriss` (priced on the
 exported model), the same number of epochs, the same seeds, and the same width of stored activations:
