@@ -125,7 +125,11 @@ def cost(
         str, typer.Option(help="What mappings are chosen for: energy, latency, edp or dram.")
     ] = "edp",
     estimator: Annotated[
-        str, typer.Option(help="analytical (loop nests and a mapper) or roofline (a lower bound).")
+        str,
+        typer.Option(
+            help="analytical (loop nests and a mapper), roofline (a lower bound), or systolic-ws, -is or -os "
+            "(one fixed dataflow, as SCALE-Sim; no mapper, so no objective)."
+        ),
     ] = "analytical",
     shape: _Shapes = None,
     as_json: _Json = False,
@@ -156,7 +160,12 @@ def _estimator(name: str, objective: str) -> AbstractEstimator:
         from chipfit.cost.roofline import Roofline
 
         return Roofline()
-    raise ChipfitError(f"unknown estimator '{name}'{nearest(name, ('analytical', 'roofline'))}")
+    systolic = {f"systolic-{dataflow}": dataflow for dataflow in ("ws", "is", "os")}
+    if name in systolic:
+        from chipfit.cost.mapping.systolic import Systolic
+
+        return Systolic(dataflow=systolic[name])
+    raise ChipfitError(f"unknown estimator '{name}'{nearest(name, ('analytical', 'roofline', *systolic))}")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Systolic arrays: SCALE-Sim's own figures, a cycle-by-cycle twin, and energies by hand."""
 
 import csv
+import json
 import re
 from dataclasses import replace
 
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from systolic_walk import hold_operand, hold_sums
+from typer.testing import CliRunner
 
+from chipfit.cli import app
 from chipfit.cost.mapping.systolic import Product, Systolic, array_size, edge, product
 from chipfit.errors import MappingError
 from chipfit.hardware.load import load_target
@@ -188,6 +191,15 @@ def test_one_element_is_never_busier_than_always():
     # SCALE-Sim numbers cycles from 0 and would say 23 for 24 multiplies.
     assert found.latency_by_component_s["compute"] == 24
     assert product("os", 4, 3, 2, rows=1, columns=1).cycles == 23
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "is", "os"])
+def test_the_command_line_has_each_dataflow(dataflow):
+    text = ("cost", "lenet5", "--target", "tpu_like", "--estimator", f"systolic-{dataflow}", "--json")
+    result = CliRunner().invoke(app, text)
+    assert result.exit_code == 0
+    report = Systolic(dataflow=dataflow).estimate(resolve("lenet5", {}), load_target("tpu_like"))
+    assert json.loads(result.stdout) == report.to_json()
 
 
 def test_an_unknown_dataflow_is_named():
