@@ -79,17 +79,29 @@ def load_target(name_or_path: str | Path) -> Target:
     >>> load_target("eyeriss").processing_elements
     168
     """
+    return build_target(*read_target(name_or_path))
+
+
+def read_target(name_or_path: str | Path) -> tuple[dict[Any, Any], str]:
+    """What the YAML of a target says, for `build_target`, and the name of the file.
+
+    Raises:
+        TargetError: no such target or file, or no YAML.
+
+    >>> read_target("eyeriss")[0]["clock"]
+    '200 MHz'
+    """
     text = str(name_or_path)
     path = Path(name_or_path)
     if text in target_names():
         preset = resources.files("chipfit.hardware").joinpath("library", f"{text}.yaml")
-        return parse_target(preset.read_text(encoding="utf-8"), f"{text}.yaml")
+        return _mapping(preset.read_text(encoding="utf-8"), f"{text}.yaml"), f"{text}.yaml"
     names_file = isinstance(name_or_path, Path) or path.suffix in (".yaml", ".yml") or len(path.parts) > 1
     if not names_file and not path.is_file():
         hint = nearest(text, target_names())
         join = " Or" if hint.endswith("?") else "; or"
         raise TargetError(f"unknown target '{text}'{hint}{join} give a YAML file by its path, ./{text}.yaml")
-    return parse_target(_read(path), path.name)
+    return _mapping(_read(path), path.name), path.name
 
 
 def _read(path: Path) -> str:
@@ -114,10 +126,26 @@ def parse_target(text: str, file: str) -> Target:
     Raises:
         TargetError: mistakes in the text: all of them in one message.
     """
+    return build_target(_mapping(text, file), file)
+
+
+def _mapping(text: str, file: str) -> dict[Any, Any]:
     raw = _parse_yaml(text, file)
     if not isinstance(raw, dict):
         raise TargetError(f"{file}: a target is a mapping of keys such as 'name' and 'levels'")
-    data = cast("dict[Any, Any]", raw)
+    return cast("dict[Any, Any]", raw)
+
+
+def build_target(data: Mapping[Any, Any], file: str) -> Target:
+    """The target that the YAML of a file describes.
+
+    Args:
+        data: what `read_target` read.
+        file: its name, for messages and as the source of numbers that name none.
+
+    Raises:
+        TargetError: mistakes in the data: all of them in one message.
+    """
     problems: list[str] = []
     model = None
     try:
