@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from chipfit import units
 from chipfit.errors import RecordError
-from chipfit.report.charts import ORIGINS, charts
+from chipfit.report.charts import ORIGINS, Chart, charts
 from chipfit.report.history import QUANTITIES, Candidate, Final, History, read_history
 from chipfit.report.record import Records, write_atomically
 
@@ -57,25 +57,37 @@ def load(directory: Path) -> History:
 
 def render(history: History) -> str:
     """The page of a run."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string((files("chipfit.report") / "page.html").read_text(encoding="utf-8"))
     drawn = {chart.name: chart for chart in charts(history)}
-    return template.render(
+    return page(
+        "page.html",
+        drawn,
         history=history,
         headline=headline(history),
         tiles=tiles(history),
-        charts=drawn,
         tried=[name for name in drawn if name.startswith("pareto-")],
-        figures={name: {"data": chart.data, "layout": chart.layout} for name, chart in drawn.items()},
         layers=layer_table(history),
         candidates=candidate_table(history),
         facts=facts(history),
         recipe=_recipe(history),
         remarks=remarks(history),
         estimate=history.original.cost if history.original else None,
+    )
+
+
+def page(template: str, drawn: Mapping[str, Chart], **more: Any) -> str:
+    """A self-contained page: a template of this package with charts, plotly.js, and what else it names."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(lambda name: (files("chipfit.report") / name).read_text("utf-8")),
+    )
+    return environment.get_template(template).render(
+        charts=drawn,
+        figures={name: {"data": chart.data, "layout": chart.layout} for name, chart in drawn.items()},
         plotly=Markup(get_plotlyjs()),  # noqa: S704 - our dependency's own code, not text from a file
+        **more,
     )
 
 
