@@ -9,7 +9,7 @@ Its report of output-stationary writes has rows + columns too many a fold; they 
 The tool gets an environment of its own in CACHE. Where it cannot be installed, the rows that were
 measured with it before (--rows) are compared instead.
 
-    python benchmarks/scalesim.py CACHE [--most-accesses 1e6] [--rows mapping.csv]
+    python benchmarks/scalesim.py CACHE [--most-accesses 1e6] [--layers alexnet] [--rows mapping.csv]
 """
 
 from __future__ import annotations
@@ -196,9 +196,9 @@ def simulate(python: Path, name: str, dataflow: str, rows: int, columns: int) ->
     return json.loads(done.stdout)
 
 
-def compare_with_tool(python: Path, most: float) -> None:
+def compare_with_tool(python: Path, most: float, layers: str) -> None:
     jobs = []
-    for name in LAYERS:
+    for name in filter(re.compile(layers).search, LAYERS):
         groups, m, k, n, _ = shape(name)
         for rows, columns in ARRAYS:
             for dataflow in ("ws", "is", "os"):
@@ -280,12 +280,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("cache", type=Path)
     parser.add_argument("--most-accesses", type=float, default=1e6, help="leave out runs with more")
+    parser.add_argument("--layers", default="", help="only layers whose names match this expression")
     parser.add_argument("--rows", type=Path, default=ROWS, help="CSV of rows measured with the tool before")
     options = parser.parse_args()
     compare_with_rows(options.rows)
     python = installed(options.cache)
     if python is not None:
-        compare_with_tool(python, options.most_accesses)
+        compare_with_tool(python, options.most_accesses, options.layers)
 
 
 if __name__ == "__main__":
