@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chipfit.errors import TargetError
 from chipfit.hardware.load import MAX_BYTES, load_target, parse_target, target_names
-from chipfit.hardware.target import TENSORS, Target
+from chipfit.hardware.target import TENSORS, Residence, Target
 from chipfit.workload.network import DIMENSIONS
 
 TOY = """\
@@ -45,7 +45,7 @@ arrays:
     hop_energy: 0.5 pJ
 """
 
-PRESETS = ["edge_npu", "eyeriss", "eyeriss_synergy", "simba_synergy", "tpu_like"]
+PRESETS = ["edge_npu", "ethos_u55_like", "eyeriss", "eyeriss_synergy", "simba_synergy", "tpu_like"]
 
 
 def message_of(text: str) -> str:
@@ -115,7 +115,7 @@ def test_a_preset_has_a_source_for_every_number_and_survives_json(name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_a_chip(name):
     target = load_target(name)
-    assert target.main_memory.name == "dram"
+    assert target.main_memory.name == ("flash" if name == "ethos_u55_like" else "dram")
     assert target.levels[0].size_bits is None
     assert all(level.size_bits for level in target.levels[1:])
     assert all(set(a.row_dimensions + a.column_dimensions) <= set(DIMENSIONS) for a in target.arrays)
@@ -163,6 +163,23 @@ def test_edge_npu_multiplies_128_times_a_cycle():
     assert edge.level("sram").bandwidth_bits_per_cycle == pytest.approx(64)  # 4e9 * 8 / 500e6
 
 
+def test_ethos_u55_like_multiplies_128_times_in_each_of_the_four_cycles_of_a_beat():
+    ethos = load_target("ethos_u55_like")
+    assert ethos.processing_elements * ethos.clock_hz == 128 * 500e6
+    assert ethos.level("sram").bandwidth_bits_per_cycle == pytest.approx(4 * 64)  # 4e9 * 8 / 125e6
+    assert ethos.main_memory.bandwidth_bits_per_cycle == pytest.approx(4 * 8)  # 0.5e9 * 8 / 125e6
+
+
+def test_where_activations_stay_is_read():
+    text = TOY + "activations: {level: buffer, channels: 16}\ncoded_weights: true\nvector_cycles: {Add: 2}\n"
+    toy = parse_target(text, "toy.yaml")
+    assert toy.activations == Residence(level="buffer", channels=16)
+    assert (toy.coded_weights, toy.vector_cycles) == (True, {"Add": 2.0})
+    assert {n.key: n.text for n in toy.numbers()}["vector_cycles.Add"] == "2 cycle/element"
+    plain = parse_target(TOY, "toy.yaml")
+    assert (plain.activations, plain.coded_weights, plain.vector_cycles) == (None, False, {})
+
+
 # ---------------------------------------------------------------------------------------------
 # Names and files
 
@@ -176,7 +193,7 @@ def test_an_unknown_name_has_the_nearest_preset_and_how_to_give_a_file():
     with pytest.raises(TargetError) as caught:
         load_target("zzz")
     assert str(caught.value) == (
-        "unknown target 'zzz'; valid: edge_npu, eyeriss, eyeriss_synergy, simba_synergy, tpu_like; "
+        "unknown target 'zzz'; valid: edge_npu, ethos_u55_like, eyeriss, eyeriss_synergy, simba_synergy, tpu_like; "
         "or give a YAML file by its path, ./zzz.yaml"
     )
 
@@ -292,7 +309,13 @@ def test_what_is_not_yaml_is_refused_with_its_place(text, message):
         ("native_bits: 8", "sources: {clok: x}\nnative_bits: 8", "unknown key 'clok' in sources, did you mean 'clock'?"),
         ("source: a book", "sources: {sise: x}", "unknown key 'sise' in levels[1].sources, did you mean 'size'?"),
         ("source: a book", "source: 3", "levels[1].source must be text, got 3"),
-        ("native_bits: 8", "1: 2\nnative_bits: 8", "unknown key '1'; valid: area, arithmetic, arrays, clock, description, levels, name, native_bits, operand_bits, partial_sum_bits, source, sources, static_power"),
+        ("native_bits: 8", "1: 2\nnative_bits: 8", "unknown key '1'; valid: activations, area, arithmetic, arrays, clock, coded_weights, description, levels, name, native_bits, operand_bits, partial_sum_bits, source, sources, static_power, vector_cycles"),
+        ("native_bits: 8", "activations: buffer\nnative_bits: 8", "activations must be a mapping of keys, got 'buffer'"),
+        ("native_bits: 8", "activations: {level: buffer, chanels: 4}\nnative_bits: 8", "unknown key 'chanels' in activations, did you mean 'channels'?"),
+        ("native_bits: 8", "activations: {level: bufer}\nnative_bits: 8", "activations.level names no level 'bufer', did you mean 'buffer'?"),
+        ("native_bits: 8", "coded_weights: 1\nnative_bits: 8", "coded_weights must be true or false, got 1"),
+        ("native_bits: 8", "vector_cycles: {Add: slow}\nnative_bits: 8", "vector_cycles.Add must be a number, got 'slow'"),
+        ("native_bits: 8", "vector_cycles: {Add: -1.0}\nnative_bits: 8", "vector_cycles.Add must be at least 0.0, got -1.0"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_key_and_the_nearest_valid_one(old, new, message):

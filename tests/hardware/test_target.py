@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from chipfit.errors import TargetError
-from chipfit.hardware.target import Arithmetic, Array, MemoryLevel, Target
+from chipfit.hardware.target import Arithmetic, Array, MemoryLevel, Residence, Target
 
 
 def level(name: str, **fields) -> MemoryLevel:
@@ -37,6 +37,18 @@ def test_a_target_survives_json_and_can_be_a_key():
     again = Target.from_json(json.loads(json.dumps(TOY.to_json())))
     assert again == TOY
     assert {TOY: 1}[again] == 1
+
+
+def test_where_activations_stay_survives_json():
+    resident = replace(
+        TOY,
+        activations=Residence(level="buffer", channels=16),
+        coded_weights=True,
+        vector_cycles={"Add": 0.5},
+    )
+    again = Target.from_json(json.loads(json.dumps(resident.to_json())))
+    assert again == resident
+    assert {resident: 1}[again] == 1
 
 
 @pytest.mark.parametrize(
@@ -92,6 +104,17 @@ def test_every_number_has_its_value_its_text_and_its_source():
     assert numbers["arithmetic.add"].source == "a table"
 
 
+def test_numbers_of_where_activations_stay_have_their_sources_too():
+    sources = {"activations": "a brick", "vector_cycles": "a stopwatch"}
+    resident = replace(
+        TOY, activations=Residence(level="buffer", channels=16), vector_cycles={"Add": 0.5}, sources=sources
+    )
+    numbers = {number.key: number for number in resident.numbers()}
+    assert (numbers["activations.channels"].text, numbers["activations.channels"].source) == ("16", "a brick")
+    assert numbers["vector_cycles.Add"].text == "0.5 cycle/element"
+    assert numbers["vector_cycles.Add"].source == "a stopwatch"
+
+
 def test_a_level_is_found_by_name():
     assert TOY.level("buffer") is BUFFER
     assert TOY.main_memory is DRAM
@@ -127,6 +150,29 @@ def test_a_level_is_found_by_name():
             {"arrays": (replace(PE, below="bufer"),)},
             "arrays[0].below names no level 'bufer', did you mean 'buffer'?",
         ),
+        (
+            {"activations": Residence(level="bufer")},
+            "activations.level names no level 'bufer', did you mean 'buffer'?",
+        ),
+        (
+            {"activations": Residence(level="dram")},
+            "activations.level: 'dram' is the main memory, where they stay anyway",
+        ),
+        (
+            {
+                "activations": Residence(level="buffer"),
+                "levels": (DRAM, replace(BUFFER, holds=("input",))),
+                "arrays": (replace(PE, below="dram"),),
+            },
+            "activations.level: 'buffer' must hold input, weight, output; "
+            "activations.level: 'buffer' is inside the array 'pe'",
+        ),
+        (
+            {"activations": Residence(level="buffer", channels=0)},
+            "activations.channels must be at least 1, got 0",
+        ),
+        ({"coded_weights": True}, "coded_weights means nothing without activations"),
+        ({"vector_cycles": {"Add": -1.0}}, "vector_cycles.Add must be at least 0, got -1"),
         (
             {"native_bits": 0, "arrays": (PE, replace(PE, rows=0))},
             "native_bits must be at least 1, got 0; arrays[1].rows must be at least 1, got 0; "

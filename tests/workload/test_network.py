@@ -138,6 +138,10 @@ def test_rows_behind_padding_are_not_fetched():
         (lambda: Tensor(name="x", shape=(1,), bits=0), "tensor 'x': bits must be in 1..64, got 0"),
         (lambda: Tensor(name="x", shape=(1,), bits=65), "tensor 'x': bits must be in 1..64, got 65"),
         (lambda: Tensor(name="x", shape=(), bits=8, zeros=1.5), "tensor 'x': zeros must be in 0..1, got 1.5"),
+        (
+            lambda: Tensor(name="x", shape=(), bits=8, stored_bits=65.0),
+            "tensor 'x': stored_bits must be in 0..64, got 65.0",
+        ),
         (lambda: Loops(K=0, P=-1), "loop bounds out of range: K=0, P=-1"),
         (lambda: Loops(stride=(0, 1)), "loop bounds out of range: stride=(0, 1)"),
         (lambda: Loops(padding=(-1, 0)), "loop bounds out of range: padding=(-1, 0)"),

@@ -12,7 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
+from chipfit.cost.residence import (
+    Extra,
+    constants,
+    fetched,
+    inner_target,
+    stored_activations_bits,
+    vector_work,
+)
 from chipfit.hardware.target import Target
+from chipfit.units import binary
 from chipfit.workload.network import Layer, Network, Tensor
 
 
@@ -186,6 +195,33 @@ class AbstractEstimator(ABC):
         return [self.layer(layer, target) for layer in layers]
 
     @final
+    def costs(self, layers: Sequence[Layer], target: Target, *, resident: bool = True) -> list[LayerCost]:
+        """The costs of layers as parts of a network, in their order.
+
+        What `layers` says, on a target whose activations stay on the chip between layers (unless
+        `resident` is false: they do not fit), and with the work of `Target.vector_cycles`.
+
+        Raises:
+            MappingError: a layer cannot run on the target.
+        """
+        if target.activations is None:
+            found = self.layers(layers, target)
+        elif not resident:
+            target = replace(target, activations=None, coded_weights=False)
+            found = self.layers(layers, target)
+        else:
+            inside = self.layers(layers, inner_target(target))
+            # Of the main memory, there is only what constants take.
+            found = [
+                _with(replace(cost, cost=replace(cost.cost, dram_bits=0.0)), fetched(layer, target), target)
+                for cost, layer in zip(inside, layers, strict=True)
+            ]
+        if not target.vector_cycles:
+            return found
+        extras = [vector_work(layer, target) for layer in layers]
+        return [_with(c, e, target) if e is not None else c for c, e in zip(found, extras, strict=True)]
+
+    @final
     def estimate(self, network: Network, target: Target) -> CostReport:
         """The cost of a network: every layer once, one after the other.
 
@@ -193,19 +229,62 @@ class AbstractEstimator(ABC):
             MappingError: a layer cannot run on the target.
         """
         placed, notes = in_target_format(network, target)
+        peak_bits = stored_activations_bits(placed, target)
+        resident = True
+        if target.activations is not None:
+            inside = target.level(target.activations.level)
+            resident = inside.size_bits is None or peak_bits <= inside.size_bits
+            if not resident:
+                notes += (
+                    f"{binary(peak_bits)} of activations are alive at once, more than the "
+                    f"{binary(inside.size_bits or 0)} of {inside.name}: all of them pass through "
+                    f"{target.main_memory.name}, and weights are priced as they are",
+                )
+        if target.coded_weights and resident:
+            known = [t.stored_bits is not None for layer in placed.layers for t in constants(layer)]
+            if not all(known):
+                notes += (
+                    f"{target.name} stores weights coded, but the codes of {known.count(False)} of "
+                    f"{len(known)} are not known: priced as they are",
+                )
         return CostReport(
             network=network.name,
             target=target.name,
             method=self.method,
             error=self.error,
-            layers=tuple(self.layers(placed.layers, target)),
+            layers=tuple(self.costs(placed.layers, target, resident=resident)),
             parameters=network.parameters,
             weight_memory_bits=placed.weight_memory_bits,
-            peak_activation_bits=placed.peak_activation_bits,
+            peak_activation_bits=peak_bits,
             processing_elements=target.processing_elements,
             clock_hz=target.clock_hz,
             warnings=(*network.warnings, *notes),
         )
+
+
+def _with(cost: LayerCost, extra: Extra, target: Target) -> LayerCost:
+    """The cost with more energy and more time of each component; the slowest decides the latency."""
+    energy, time = dict(cost.energy_by_component_j), dict(cost.latency_by_component_s)
+    # What an estimator adds to its slowest component (filling and draining) stays.
+    beside_s = max(0.0, cost.cost.latency_s - max(time.values(), default=0.0))
+    for found, more in ((energy, extra.energy_j), (time, extra.time_s)):
+        for name, value in more.items():
+            found[name] = found.get(name, 0.0) + value
+    latency_s = max(time.values(), default=0.0) + beside_s
+    if target.static_power_w:
+        energy["static"] = target.static_power_w * latency_s
+    capacity = latency_s * target.clock_hz * target.processing_elements
+    return replace(
+        cost,
+        cost=Cost(
+            latency_s=latency_s,
+            energy_j=sum(energy.values()),
+            dram_bits=cost.cost.dram_bits + extra.dram_bits,
+        ),
+        utilization=cost.macs / capacity if capacity else 0.0,
+        energy_by_component_j=energy,
+        latency_by_component_s=time,
+    )
 
 
 def in_target_format(network: Network, target: Target) -> tuple[Network, tuple[str, ...]]:

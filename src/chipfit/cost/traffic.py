@@ -10,21 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chipfit.cost.base import Cost, LayerCost
-from chipfit.hardware.target import Target
+from chipfit.hardware.target import Target, words
 from chipfit.workload.network import Layer, Tensor
-
-
-def words(elements: int, bits: int, word_bits: int) -> int:
-    """Words that hold so many elements, none of them split.
-
-    >>> words(10, 5, 16)  # three in a word
-    4
-    >>> words(10, 20, 16)  # two words each
-    20
-    """
-    if bits > word_bits:
-        return elements * -(-bits // word_bits)
-    return -(-elements // (word_bits // bits))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,9 @@
         row_dimensions: [C, R]
         column_dimensions: [K, P]
         hop_energy: 0.1 pJ
+    activations: {level: buffer, channels: 16}   where they stay between layers; left out: main memory
+    coded_weights: true                          in the main memory; left out: false
+    vector_cycles: {Add: 0.5}                    of operators that take the datapath, per output element
 
 Any part may have `source: text`, and `sources: {key: text}` for single keys.
 All mistakes of a file are reported in one message.
@@ -43,7 +46,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from chipfit.errors import TargetError, UnitError, nearest
 from chipfit.hardware import technology
-from chipfit.hardware.target import TENSORS, Arithmetic, Array, MemoryLevel, Target, structure_problems
+from chipfit.hardware.target import (
+    TENSORS,
+    Arithmetic,
+    Array,
+    MemoryLevel,
+    Residence,
+    Target,
+    structure_problems,
+)
 from chipfit.units import parse
 from chipfit.workload.network import DIMENSIONS
 
@@ -342,6 +353,11 @@ class _Array(_Part):
     sources: _Sources = Field(default_factory=dict)
 
 
+class _Activations(_Part):
+    level: _Text
+    channels: _Count = 1
+
+
 class _Target(_Part):
     name: _Text
     clock: Annotated[float, BeforeValidator(_quantity("frequency", zero=False))]
@@ -356,6 +372,11 @@ class _Target(_Part):
     operand_bits: Annotated[tuple[int, ...], BeforeValidator(_widths)] = tuple(range(2, 9))
     static_power: Annotated[float, BeforeValidator(_quantity("power"))] = 0.0
     area: Annotated[float, BeforeValidator(_quantity("area", zero=False))] | None = None
+    activations: _Activations | None = None
+    coded_weights: Annotated[bool, Field(strict=True)] = False
+    vector_cycles: dict[_Text, Annotated[float, Field(strict=True, ge=0)]] = Field(
+        default_factory=dict[str, float]
+    )
 
 
 _PARTS: Mapping[str, type[_Part]] = {
@@ -364,6 +385,7 @@ _PARTS: Mapping[str, type[_Part]] = {
     "arrays": _Array,
     "energy": _Access,
     "arithmetic": _Mac,
+    "activations": _Activations,
 }
 
 _UNKNOWN = ("extra_forbidden", "invalid_key")
@@ -376,6 +398,8 @@ _EXPECTED = {
     "list_type": "a list",
     "dict_type": "a mapping of keys",
     "model_type": "a mapping of keys",
+    "bool_type": "true or false",
+    "float_type": "a number",
 }
 
 
@@ -565,11 +589,18 @@ def _build(model: _Target, file: str) -> tuple[Target | None, list[str]]:
             operand_bits=model.operand_bits,
             static_power_w=model.static_power,
             area_um2=model.area,
+            activations=_residence(model.activations),
+            coded_weights=model.coded_weights,
+            vector_cycles=model.vector_cycles,
             sources=sources,
         )
     except TargetError as error:
         return None, [str(error).removeprefix(f"target '{model.name}': ")]
     return target, []
+
+
+def _residence(given: _Activations | None) -> Residence | None:
+    return None if given is None else Residence(level=given.level, channels=given.channels)
 
 
 class _SizeError(Exception):
@@ -643,6 +674,7 @@ def _arithmetic(mac: _Mac, whole: str) -> Arithmetic:
 def _source_problems(model: _Target) -> Iterator[str]:
     """Keys under `sources` that name no number of their part."""
     numbers = ("clock", "native_bits", "partial_sum_bits", "static_power", "area")
+    numbers += ("activations", "vector_cycles")
     of_level, of_array = ("size", "word_bits", "bandwidth", "energy"), ("rows", "columns", "hop_energy")
     parts: list[tuple[str, Mapping[str, str], Sequence[str]]] = [("sources", model.sources, numbers)]
     parts += [(f"levels[{i}].sources", level.sources, of_level) for i, level in enumerate(model.levels)]

@@ -21,6 +21,19 @@ from chipfit.units import binary, si
 TENSORS = ("input", "weight", "output")
 
 
+def words(elements: int, bits: int, word_bits: int) -> int:
+    """Words that hold so many elements, none of them split.
+
+    >>> words(10, 5, 16)  # three in a word
+    4
+    >>> words(10, 20, 16)  # two words each
+    20
+    """
+    if bits > word_bits:
+        return elements * -(-bits // word_bits)
+    return -(-elements // (word_bits // bits))
+
+
 @dataclass(frozen=True, kw_only=True)
 class MemoryLevel:
     """One level of storage. `size_bits` (None: unbounded) and bandwidth are per instance."""
@@ -89,6 +102,17 @@ class Arithmetic:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Residence:
+    """Where activations stay between layers: in the memory `level`, if those alive at once fit it.
+
+    What a layer writes and another reads is stored there in multiples of `channels` channels.
+    """
+
+    level: str
+    channels: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Number:
     """One number of a target as people read it, in base units, and where it comes from."""
 
@@ -108,6 +132,11 @@ class Target:
     `accumulator_bits`. `sources` has the source of single numbers by the keys of `numbers`, where
     it is not that of the whole part.
 
+    `activations` says where activations stay between layers; without it every layer reads its input
+    from the main memory and writes its output there. With it, `coded_weights` says that constants lie
+    in the main memory entropy coded (`Tensor.stored_bits`). `vector_cycles` are the cycles per output
+    element of operators that occupy the datapath on their own, fused into a nest or not.
+
     Raises:
         TargetError: sizes, energies or names contradict each other; all of it in one message.
     """
@@ -124,6 +153,9 @@ class Target:
     operand_bits: tuple[int, ...] = tuple(range(2, 9))
     static_power_w: float = 0.0
     area_um2: float | None = None
+    activations: Residence | None = None
+    coded_weights: bool = False
+    vector_cycles: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
     sources: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
 
     def __post_init__(self) -> None:
@@ -134,6 +166,7 @@ class Target:
             [array.name for array in self.arrays],
             [array.below for array in self.arrays],
         )
+        problems += _residence_problems(self)
         if problems:
             raise TargetError(f"target '{self.name}': " + "; ".join(problems))
 
@@ -188,7 +221,9 @@ class Target:
             levels = [_part(MemoryLevel, level, "holds") for level in data["levels"]]
             sides = ("row_dimensions", "column_dimensions")
             arrays = [_part(Array, array, *sides) for array in data["arrays"]]
+            residence = data.get("activations")
             parts: dict[str, Any] = {
+                "activations": None if residence is None else Residence(**residence),
                 "arithmetic": Arithmetic(**data["arithmetic"]),
                 "levels": tuple(levels),
                 "arrays": tuple(arrays),
@@ -235,6 +270,24 @@ def structure_problems(
     return problems
 
 
+def _residence_problems(target: Target) -> list[str]:
+    residence, names = target.activations, [level.name for level in target.levels]
+    if residence is None:
+        return ["coded_weights means nothing without activations"] if target.coded_weights else []
+    if residence.level not in names:
+        return [f"activations.level names no level '{residence.level}'{nearest(residence.level, names)}"]
+    place = names.index(residence.level)
+    if place == 0:
+        return [f"activations.level: '{residence.level}' is the main memory, where they stay anyway"]
+    problems: list[str] = []
+    if set(target.levels[place].holds) != set(TENSORS):
+        problems.append(f"activations.level: '{residence.level}' must hold {', '.join(TENSORS)}")
+    outside = [array.name for array in target.arrays if array.below in names[:place]]
+    if outside:
+        problems.append(f"activations.level: '{residence.level}' is inside the array '{outside[0]}'")
+    return problems
+
+
 def _range_problems(target: Target) -> list[str]:
     least: dict[str, tuple[float, float]] = {
         "native_bits": (target.native_bits, 1),
@@ -245,6 +298,10 @@ def _range_problems(target: Target) -> list[str]:
         "arithmetic.add_j": (target.arithmetic.add_j, 0),
         "arithmetic.add_bits": (target.arithmetic.add_bits, 1),
     }
+    if target.activations is not None:
+        least["activations.channels"] = (target.activations.channels, 1)
+    for operator, cycles in target.vector_cycles.items():
+        least[f"vector_cycles.{operator}"] = (cycles, 0)
     for index, level in enumerate(target.levels):
         least[f"levels[{index}].word_bits"] = (level.word_bits, 1)
         least[f"levels[{index}].read_energy_j"] = (level.read_energy_j, 0)
@@ -300,6 +357,12 @@ def _numbers(target: Target) -> list[Number]:
     count("arithmetic.multiply_bits", target.arithmetic.multiply_bits, "bit", target.arithmetic.source)
     energy("arithmetic.add", target.arithmetic.add_j, target.arithmetic.source)
     count("arithmetic.add_bits", target.arithmetic.add_bits, "bit", target.arithmetic.source)
+    if target.activations is not None:
+        own = target.sources.get("activations", whole)
+        count("activations.channels", target.activations.channels, "", own)
+    for operator, cycles in target.vector_cycles.items():
+        own = target.sources.get("vector_cycles", whole)
+        add(f"vector_cycles.{operator}", cycles, "cycle", f"{cycles:.4g} cycle/element", own)
     for level in target.levels:
         key = f"levels.{level.name}"
         if level.size_bits is not None:

@@ -41,6 +41,8 @@ class Tensor:
     states no fixed-point width: a fixed-point target then runs it at its own `native_bits`.
     `zeros` is the fraction of elements that are zero, if known. Of constant weights stored as whole
     numbers, `largest_sum` is the largest sum of the codes of one sign that one output adds up.
+    `stored_bits` is the mean bits of an element of constants whose codes are known, entropy coded at
+    this width (see `coded`).
     """
 
     name: str
@@ -50,6 +52,7 @@ class Tensor:
     constant: bool = False
     zeros: float | None = None
     largest_sum: int | None = None
+    stored_bits: float | None = None
 
     def __post_init__(self) -> None:
         if any(size < 1 for size in self.shape):
@@ -58,6 +61,8 @@ class Tensor:
             raise NetworkError(f"tensor '{self.name}': bits must be in 1..64, got {self.bits}")
         if self.zeros is not None and not 0 <= self.zeros <= 1:
             raise NetworkError(f"tensor '{self.name}': zeros must be in 0..1, got {self.zeros}")
+        if self.stored_bits is not None and not 0 <= self.stored_bits <= 64:
+            raise NetworkError(f"tensor '{self.name}': stored_bits must be in 0..64, got {self.stored_bits}")
 
     @property
     def elements(self) -> int:
@@ -281,7 +286,7 @@ class Network:
 
         def change(tensor: Tensor) -> Tensor:
             bits = weights if tensor.constant else activations
-            return replace(tensor, bits=bits, floating=False, largest_sum=None)
+            return replace(tensor, bits=bits, floating=False, largest_sum=None, stored_bits=None)
 
         return self.map_tensors(change)
 
@@ -366,6 +371,7 @@ def _tensor_from_json(data: Mapping[str, Any]) -> Tensor:
         constant=bool(data.get("constant", False)),
         zeros=None if zeros is None else float(zeros),
         largest_sum=None if data.get("largest_sum") is None else _read(data, "largest_sum", int),
+        stored_bits=None if data.get("stored_bits") is None else float(data["stored_bits"]),
     )
 
 
