@@ -97,9 +97,10 @@ def test_what_is_stored_for_others_has_one_width(space: Space) -> None:
     assert [t.bits for t in (*a.outputs, *b.outputs)] == [4, 5, 5]
 
 
-def test_the_tables_add_up_to_the_cost_of_the_network(space: Space) -> None:
+@pytest.mark.parametrize("name", ["eyeriss", "ethos_u55_like"])
+def test_the_tables_add_up_to_the_cost_of_the_network(space: Space, name: str) -> None:
     # The roofline is additive, so the tables are exact; with a mapper they only lead the search.
-    target = load_target("eyeriss")
+    target = load_target(name)
     tables, fixed = cost_tables(space, target, Roofline())
     for choice in (choose((4, 8), (8, 4)), choose((8, 8), (8, 8), channels=4), choose((4, 4), (4, 4))):
         report = true_cost(space, choice, target, Roofline())

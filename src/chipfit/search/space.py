@@ -226,7 +226,7 @@ def cost_tables(
         advance(1)
     rest = np.zeros(len(QUANTITY_ORDER))
     for layer in fixed:
-        rest += _quantities(layer, estimator.layer(layer, target))
+        rest += _quantities(layer, estimator.costs([layer], target)[0])
     rest[3] += template.peak_activation_bits
     return tables, rest
 
@@ -254,10 +254,10 @@ def _table(
             reference = _writing(source, layer.inputs[0].name, 8)
             writers.append(with_channels(reference, 1.0, part_in))
     costs = np.array(
-        [_quantities(a, c) for a, c in zip(layers, estimator.layers(layers, target), strict=True)]
+        [_quantities(a, c) for a, c in zip(layers, estimator.costs(layers, target), strict=True)]
     )
     if source is not None:
-        found = estimator.layers(writers, target)
+        found = estimator.costs(writers, target)
         written = np.array([_quantities(a, c) for a, c in zip(writers, found, strict=True)])
         difference = written[0::2] - written[1::2]
         difference[:, 3] = 0.0
