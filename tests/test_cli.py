@@ -115,6 +115,78 @@ class TestCost:
         assert "Missing option '--target'" in usage("cost", "lenet5")
 
 
+SWEEP = ("cost", "lenet5", "-t", "edge_npu", "--estimator", "roofline", "--backend", "sequential")
+
+
+class TestSweep:
+    def test_the_document_has_a_row_for_every_variant(self):
+        found = document(*SWEEP, "--sweep", "glb_kib=64..256", "--sweep", "columns=8,16")
+        assert [tuple(v["parameters"].values()) for v in found["variants"]] == [
+            (kib, columns) for kib in (64, 128, 256) for columns in (8, 16)
+        ]
+        assert (found["network"], found["target"]) == ("lenet5", "edge_npu")
+        assert set(found["variants"][0]) >= {
+            *("parameters", "energy_j", "latency_s", "edp_js", "dram_bits", "pareto", "error"),
+        }
+        # 256 KiB and 16 columns are the target as it is.
+        baseline, variant = found["baseline"], found["variants"][-1]
+        assert {**baseline, "parameters": 0, "pareto": 0} == {**variant, "parameters": 0, "pareto": 0}
+
+    def test_the_text_has_the_table_the_best_and_why_a_variant_cannot_run(self):
+        result = run(*SWEEP, "--sweep", "glb_kib=256,4096", "--sweep", "clock=250MHz,500MHz", "--jobs", "1")
+        assert result.exit_code == 0
+        for part in (
+            "glb_kib",
+            "clock (MHz)",
+            "not beaten",
+            "lenet5 on variants of edge_npu",
+            "1 of 4 variants is not beaten in energy and latency; 2 cannot run the network",
+            "glb_kib 4096, clock 250 MHz (and 1 more): edge_npu.yaml: levels[1].energy: table 'cacti45'",
+            "least EDP",
+            "the target as it is",
+            "note: energies stay as they are at every clock",
+        ):
+            assert part in result.stdout
+        assert result.stderr == "Pricing variants (4 steps)\n"
+
+    def test_the_front_is_of_the_quantities_that_are_named(self):
+        found = document(*SWEEP, "--sweep", "glb_kib=64,128", "--front", "energy, capacity")
+        assert found["front"] == ["energy", "capacity"]
+        # The roofline charges no memory on the chip: the smaller is enough.
+        assert [v["pareto"] for v in found["variants"]] == [True, False]
+
+    def test_the_page_is_written_and_its_place_is_said(self, tmp_path):
+        page = tmp_path / "sweep.html"
+        assert document(*SWEEP, "--sweep", "columns=8", "--page", page)["page"] == str(page)
+        assert "lenet5 <span>on variants of</span> edge_npu" in page.read_text()
+        assert str(page) in run(*SWEEP, "--sweep", "columns=8", "--page", page).stdout.replace("\n", "")
+
+    def test_mistakes(self, tmp_path):
+        assert mistake(*SWEEP, "--sweep", "column=8").startswith(
+            "target 'edge_npu' has no number 'column', did you mean 'columns'?"
+        )
+        assert mistake(*SWEEP, "--sweep", "columns=-8") == "'columns=-8': columns must be above 0, got -8"
+        assert mistake(*SWEEP, "--sweep", "columns=8", "--front", "energy") == (
+            "'energy' is not a front: name two or more different quantities"
+        )
+        assert mistake(*SWEEP[:-1], "lokky", "--sweep", "columns=8") == (
+            "unknown backend 'lokky', did you mean 'loky'?"
+        )
+        assert mistake(*SWEEP, "--sweep", "columns=8", "--page", tmp_path) == (
+            f"cannot write {tmp_path}: Is a directory"
+        )
+
+    def test_options_of_a_sweep_mean_nothing_without_one(self):
+        for option, value in (
+            ("--page", "a.html"),
+            ("--jobs", "2"),
+            ("--front", "energy,dram"),
+            ("--backend", "loky"),
+        ):
+            message = usage("cost", "lenet5", "-t", "eyeriss", option, value)
+            assert f"{option} means nothing without --sweep" in message
+
+
 class TestTargets:
     def test_all_are_listed(self):
         assert [t["name"] for t in document("targets")["targets"]] == chipfit.target_names()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from chipfit.cost.measure import Measurement
     from chipfit.hardware.target import Target
     from chipfit.search.run import FitResult
+    from chipfit.workload.network import Network
 
 MISTAKE, BUDGET_MISSED, STOPPED = 1, 3, 130
 
@@ -132,11 +133,41 @@ def cost(
         ),
     ] = "analytical",
     shape: _Shapes = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUES",
+            help="Price variants of the target. VALUES: LOW..HIGH doubles from LOW to HIGH, both included; "
+            "LOW..HIGH:STEP; or A,B,C. NAME: rows, columns, glb_kib, clock_mhz, dram_bandwidth, <level>_kib, "
+            "or a number that 'chipfit targets NAME' lists, with its unit. Repeated: all combinations.",
+        ),
+    ] = None,
+    front: Annotated[
+        str | None,
+        typer.Option(
+            metavar="QUANTITY,QUANTITY,...",
+            help="With --sweep: mark variants that no other beats in all of these, of energy, latency, dram, "
+            "capacity (memory on the chip) and multipliers (default: energy,latency).",
+        ),
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="With --sweep: also write a page with the plot.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="With --sweep: variants at once (default: one a core).")
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="With --sweep: who works on it, a joblib backend, dask or ray (default: loky)."),
+    ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Say what a network costs on a target, layer by layer."""
+    """Say what a network costs on a target, layer by layer, or on variants of it."""
     widths = _bits(bits) if bits is not None else None
     shapes = dict(map(_shape, shape or []))
+    if not sweep:
+        given = {"--front": front, "--page": page, "--jobs": jobs, "--backend": backend}
+        alone = [option for option, value in given.items() if value is not None]
+        if alone:
+            raise typer.BadParameter(f"{alone[0]} means nothing without --sweep")
     method = _estimator(estimator, objective)
 
     from chipfit.hardware.load import load_target
@@ -145,8 +176,46 @@ def cost(
     found = resolve(network, shapes)
     if widths is not None:
         found = found.with_bits(*widths)
+    if sweep:
+        document = _sweep(
+            found, target, sweep, method, front or "energy,latency", page, jobs, backend or "loky"
+        )
+        _print_json(document) if as_json else _print_sweep(document)
+        return
     report = method.estimate(found, load_target(target))
     _print_json(report.to_json()) if as_json else _print_cost(report)
+
+
+def _sweep(
+    network: Network,
+    target: str,
+    axes: Sequence[str],
+    estimator: AbstractEstimator,
+    front: str,
+    page: Path | None,
+    jobs: int | None,
+    backend: str,
+) -> dict[str, Any]:
+    """The document of a sweep; its page is written if there is to be one."""
+    from chipfit.cost.sweep import check_front, price, read_sweep, workers
+
+    if page is not None:
+        from chipfit.report import html  # before the work: it may not be installed
+
+        html.check_place(page)
+    quantities = tuple(name.strip() for name in front.split(","))
+    check_front(quantities)
+    found = read_sweep(target, axes)
+    with workers(backend, jobs), ProgressBars() as progress:
+        progress.start("Pricing variants", found.size)
+        report = price(found, network, estimator, front=quantities, advance=progress.advance)
+        progress.done()
+    document = report.to_json()
+    if page is not None:
+        from chipfit.report import html
+
+        document["page"] = str(html.write_variants(document, page))
+    return document
 
 
 def _estimator(name: str, objective: str) -> AbstractEstimator:
@@ -420,6 +489,39 @@ def _print_cost(report: CostReport) -> None:
         ],
     )  # fmt: skip
     _print_warnings(console, report.warnings)
+
+
+def _print_sweep(document: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from chipfit.report import variants
+
+    console = _console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in (*map(variants.heading, document["axes"]), *variants.AMOUNTS):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for row in variants.rows(document):
+        remark = "not beaten" if row.pareto else "cannot run" if row.error else ""
+        style = "bold" if row.pareto else "dim" if row.error else None
+        table.add_row(*map(Text, (*row.parameters, *row.amounts, remark)), style=style)
+    console.print(table)
+    pairs = [(f"{document['network']} on variants of {document['target']}", variants.summary(document))]
+    as_it_is = variants.row(document["baseline"])
+    amounts = zip(variants.AMOUNTS, as_it_is.amounts, strict=True)
+    pairs += [("cannot run", reason) for reason in variants.reasons(document)]
+    pairs += variants.best(document)
+    pairs += [
+        ("the target as it is", as_it_is.error or ", ".join(f"{name} {text}" for name, text in amounts)),
+        ("method", document["method"]),
+        ("known error", document["error"]),
+    ]
+    if "page" in document:
+        pairs.append(("page", document["page"]))
+    _print_pairs(console, pairs)
+    _print_warnings(console, document["warnings"])
 
 
 def _print_targets(found: Sequence[Target]) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chipfit import units
+from chipfit.report import variants
 from chipfit.report.history import QUANTITIES, Candidate, CostDocument, Epoch, History
 
 BEFORE, AFTER, CHOSEN, MUTED, INK, GRID = "#b3bac2", "#0072b2", "#d55e00", "#8a94a0", "#1f2933", "#e6e9ed"
@@ -25,6 +26,7 @@ ORIGIN_COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 ORIGINS = {"ilp": "integer program", "uniform": "uniform bits"}
 
 _HEAT = [[0.0, "#f4f7fa"], [0.35, "#a9cbe2"], [0.7, "#2f7fb5"], [1.0, "#08305c"]]
+_STEPS = [[0.0, "#ddcc77"], [0.5, "#44aa99"], [1.0, "#332288"]]
 _FONT = '"Inter", "Segoe UI", "Helvetica Neue", "Noto Sans", Arial, sans-serif'
 
 
@@ -366,6 +368,140 @@ def training(history: History) -> Chart | None:
         f"Retraining with distillation from the original: the {who} in colour, the other candidates in grey."
     )
     return Chart(name="training", title="Training", caption=caption, data=data, layout=layout)
+
+
+def variants_front(document: Mapping[str, Any]) -> Chart | None:
+    """Every variant of a sweep by the first two quantities of its front; None if none can run."""
+    able = [v for v in document["variants"] if v["error"] is None]
+    if not able:
+        return None
+    axes, sides = document["axes"], [_Side.of(name, able) for name in document["front"][:2]]
+    best = sorted((v for v in able if v["pareto"]), key=lambda v: v[sides[0].key])
+    data: list[dict[str, Any]] = []
+    if len(document["front"]) == 2:
+        line = {"color": "#9cc7e0", "width": 2, "shape": "hv"}
+        data.append({**_cloud("not beaten", best, axes, sides, {}), "mode": "lines", "line": line,
+                     "hoverinfo": "skip", "hovertemplate": None, "showlegend": False})  # fmt: skip
+    data += _clouds(axes, able, sides)
+    ring = {"symbol": "circle-open", "size": 21, "color": CHOSEN, "line": {"width": 2}}
+    data.append({**_cloud("not beaten", best, axes, sides, ring), "hoverinfo": "skip", "hovertemplate": None})
+    if document["baseline"]["error"] is None:
+        label = f"{document['target']} as it is"
+        marker = {"symbol": "square-open", "size": 13, "color": INK, "line": {"width": 2}}
+        data.append(_cloud(label, [document["baseline"]], axes, sides, marker))
+    across, up = (_side_axis(side) for side in sides)
+    layout = _layout(xaxis=across, yaxis=up, hovermode="closest")
+    front = " and ".join(variants.COMPARED[name][2] for name in document["front"])
+    caption = (
+        f"Every variant that can run the network: down and to the left is better. "
+        f"A ring marks each that no other beats in {front}."
+    )
+    if shapes := _shapes(axes):
+        legend = ", ".join(f"{_SHAPES[shape]} {value:.15g}" for value, shape in shapes.items())
+        caption += f" Shapes: {variants.heading(axes[1])} {legend}."
+    title = f"{sides[1].title} against {sides[0].title}"
+    return Chart(
+        name="variants", title=title[0].upper() + title[1:], caption=caption, data=data, layout=layout,
+        height=480,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A quantity of variants along one side of a chart: its key, and the scale on which it is drawn."""
+
+    key: str
+    title: str
+    scale: float
+    unit: str
+    logarithmic: bool
+
+    @classmethod
+    def of(cls, name: str, able: Sequence[Mapping[str, Any]]) -> _Side:
+        key, unit, title = variants.COMPARED[name]
+        values = [v[key] for v in able]
+        scale, shown = (1 / 8192, "KiB") if unit == "bit" else _scale(values, unit) if unit else (1.0, "")
+        wide = min(values) > 0 and max(values) > 20 * min(values)
+        return cls(key, title, scale, shown, wide)
+
+
+def _side_axis(side: _Side) -> dict[str, Any]:
+    axis = _axis(f"{side.title} ({side.unit})" if side.unit else side.title)
+    return {**axis, "type": "log", "dtick": 1} if side.logarithmic else axis
+
+
+#: Shapes of points, as plotly.js and as people call them.
+_SHAPES = {
+    "circle": "●",
+    "square": "■",
+    "triangle-up": "▲",
+    "cross": "✚",
+    "x": "✖",
+    "diamond": "◆",
+    "star": "★",
+}
+
+
+def _shapes(axes: Sequence[Mapping[str, Any]]) -> dict[float, str]:
+    """A shape for each value of the second axis, as long as there are enough."""
+    values = axes[1]["values"] if len(axes) > 1 else ()
+    return dict(zip(values, _SHAPES, strict=False)) if len(values) <= len(_SHAPES) else {}
+
+
+def _clouds(
+    axes: Sequence[Mapping[str, Any]], able: Sequence[Mapping[str, Any]], sides: Sequence[_Side]
+) -> list[dict[str, Any]]:
+    """The variants: a colour for each value of the first axis, a shape for each of the second."""
+    first, shapes = axes[0], _shapes(axes)
+
+    def drawn(name: str, found: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
+        shape = [shapes[v["parameters"][axes[1]["name"]]] for v in found] if shapes else "circle"
+        return _cloud(name, found, axes, sides, {"size": 9, "symbol": shape, "opacity": 0.85, **more})
+
+    values = first["values"]
+    if len(values) <= len(ORIGIN_COLOURS):
+        # Points of different colours may coincide: the ones behind are larger.
+        return [
+            drawn(
+                f"{first['name']} {value:.15g}",
+                group,
+                color=ORIGIN_COLOURS[i],
+                size=7 + 2 * (len(values) - i),
+            )
+            for i, value in enumerate(values)
+            if (group := [v for v in able if v["parameters"][first["name"]] == value])
+        ]
+    shown = sorted({0, len(values) // 2, len(values) - 1})
+    bar = {
+        "title": {"text": _plain(variants.heading(first)), "side": "right"},
+        "tickvals": shown,
+        "ticktext": [f"{values[i]:.15g}" for i in shown],
+        "thickness": 14,
+        "outlinewidth": 0,
+    }
+    ranks = [values.index(v["parameters"][first["name"]]) for v in able]
+    one = drawn("variants", able, color=ranks, colorscale=_STEPS, colorbar=bar, cmin=0, cmax=shown[-1])
+    return [{**one, "showlegend": False}]
+
+
+def _cloud(
+    name: str,
+    found: Sequence[Mapping[str, Any]],
+    axes: Sequence[Mapping[str, Any]],
+    sides: Sequence[_Side],
+    marker: dict[str, Any],
+) -> dict[str, Any]:
+    shown = "<br>".join(
+        f"{side.title} %{{{letter}:.4g}} {side.unit}".strip()
+        for side, letter in zip(sides, "xy", strict=True)
+    )
+    return {
+        "type": "scatter", "mode": "markers", "name": _plain(name), "marker": marker,
+        "x": [v[sides[0].key] * sides[0].scale for v in found],
+        "y": [v[sides[1].key] * sides[1].scale for v in found],
+        "text": [_plain(variants.place(v, axes) or name) for v in found],
+        "hovertemplate": f"%{{text}}<br>{shown}<extra></extra>",
+    }  # fmt: skip
 
 
 def _in_order(epochs: Sequence[Epoch], candidate: str) -> list[Epoch]:

@@ -15,7 +15,8 @@ from plotly.offline import get_plotlyjs
 
 from chipfit import units
 from chipfit.errors import RecordError
-from chipfit.report.charts import ORIGINS, Chart, charts
+from chipfit.report import variants
+from chipfit.report.charts import ORIGINS, Chart, charts, variants_front
 from chipfit.report.history import QUANTITIES, Candidate, Final, History, read_history
 from chipfit.report.record import Records, write_atomically
 
@@ -71,6 +72,46 @@ def render(history: History) -> str:
         recipe=_recipe(history),
         remarks=remarks(history),
         estimate=history.original.cost if history.original else None,
+    )
+
+
+def check_place(path: Path) -> None:
+    """Refuse a page that could not be written, before there is anything to write.
+
+    Raises:
+        RecordError: a folder of that name is there, or no folder to write it to.
+    """
+    if path.is_dir():
+        raise RecordError(f"cannot write {path}: Is a directory")
+    if not path.parent.is_dir():
+        raise RecordError(f"cannot write {path}: there is no folder {path.parent}")
+
+
+def write_variants(document: Mapping[str, Any], path: Path) -> Path:
+    """Write the page of a sweep, from its `chipfit cost --sweep --json` document, and say where it is.
+
+    Raises:
+        RecordError: the page cannot be written.
+    """
+    write_atomically(path, render_variants(document).encode())
+    return path
+
+
+def render_variants(document: Mapping[str, Any]) -> str:
+    """The page of a sweep."""
+    chart, rows = variants_front(document), variants.rows(document)
+    return page(
+        "variants.html",
+        {chart.name: chart} if chart else {},
+        document=document,
+        estimate=document,
+        summary=variants.summary(document),
+        headings=[*map(variants.heading, document["axes"]), *variants.AMOUNTS],
+        rows=rows,
+        front=[row for row in rows if row.pareto],
+        best=variants.best(document),
+        reasons=variants.reasons(document),
+        remarks=document["warnings"],
     )
 
 
