@@ -19,6 +19,8 @@ from chipfit.units import binary, si
 
 #: The names by which a level says what it holds; 'output' stands for partial sums and outputs.
 TENSORS = ("input", "weight", "output")
+#: The dimensions of a loop nest.
+LOOPS = ("N", "G", "K", "C", "P", "Q", "R", "S")
 
 
 def words(elements: int, bits: int, word_bits: int) -> int:
@@ -36,7 +38,12 @@ def words(elements: int, bits: int, word_bits: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryLevel:
-    """One level of storage. `size_bits` (None: unbounded) and bandwidth are per instance."""
+    """One level of storage. `size_bits` (None: unbounded) and bandwidth are per instance.
+
+    A tensor in `may_bypass` passes by if that is better. `loops` are the dimensions over which the
+    level may loop; `stationary` the tensors of which one tile may stay while others change. Levels
+    side by side (of different tensors, with nothing between them) share their loops: what all allow.
+    """
 
     name: str
     word_bits: int
@@ -46,6 +53,9 @@ class MemoryLevel:
     size_bits: int | None = None
     bandwidth_bits_per_cycle: float | None = None
     holds: tuple[str, ...] = TENSORS
+    may_bypass: tuple[str, ...] = ()
+    loops: tuple[str, ...] = LOOPS
+    stationary: tuple[str, ...] = TENSORS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +176,7 @@ class Target:
             [array.name for array in self.arrays],
             [array.below for array in self.arrays],
         )
+        problems += freedom_problems(self.levels, self.arrays, self.activations)
         problems += _residence_problems(self)
         if problems:
             raise TargetError(f"target '{self.name}': " + "; ".join(problems))
@@ -218,7 +229,10 @@ class Target:
             TargetError: a key is missing, unknown, or has a value of the wrong type.
         """
         try:
-            levels = [_part(MemoryLevel, level, "holds") for level in data["levels"]]
+            levels = [
+                _part(MemoryLevel, level, "holds", "may_bypass", "loops", "stationary")
+                for level in data["levels"]
+            ]
             sides = ("row_dimensions", "column_dimensions")
             arrays = [_part(Array, array, *sides) for array in data["arrays"]]
             residence = data.get("activations")
@@ -267,6 +281,69 @@ def structure_problems(
             problems.append(f"arrays[{index}].below: level '{below}' has an array already")
     if main_memory_holds is not None and set(main_memory_holds) != set(TENSORS):
         problems.append(f"levels[0].holds: the main memory must hold {', '.join(TENSORS)}")
+    return problems
+
+
+def freedom_problems(
+    levels: Sequence[MemoryLevel], arrays: Sequence[Array], activations: Residence | None
+) -> list[str]:
+    """What is wrong with what levels let pass by, loop over and keep."""
+    resident = activations.level if activations is not None else ""
+    problems: list[str] = []
+    for index, level in enumerate(levels):
+        for key, kind, given, valid in (
+            ("may_bypass", "tensor", level.may_bypass, TENSORS),
+            ("loops", "dimension", level.loops, LOOPS),
+            ("stationary", "tensor", level.stationary, TENSORS),
+        ):
+            wrong = [f"unknown {kind} '{name}'{nearest(name, valid)}" for name in given if name not in valid]
+            if wrong:
+                problems.append(f"levels[{index}].{key} names " + "; ".join(wrong))
+        if not level.stationary:
+            problems.append(f"levels[{index}].stationary must name at least one tensor")
+        strange = [name for name in level.may_bypass if name in TENSORS and name not in level.holds]
+        if level.may_bypass and index == 0:
+            problems.append("levels[0].may_bypass: nothing passes the main memory by")
+        elif level.may_bypass and level.name == resident:
+            problems.append(f"levels[{index}].may_bypass: activations stay in '{resident}'")
+        elif strange:
+            problems.append(f"levels[{index}].may_bypass: it does not hold {', '.join(strange)}")
+    # A nest starts where activations stay, or at the main memory.
+    names = [level.name for level in levels]
+    start = names.index(resident) if resident in names else 0
+    return problems + _loop_problems(_side_by_side(levels[start:], arrays), arrays)
+
+
+def _side_by_side(levels: Sequence[MemoryLevel], arrays: Sequence[Array]) -> list[list[MemoryLevel]]:
+    """Levels in groups that share one tile: of different tensors, with nothing between them."""
+    above = {array.below for array in arrays}
+    apart = not above <= {level.name for level in levels}  # an array is in no known place
+    groups: list[list[MemoryLevel]] = []
+    for index, level in enumerate(levels):
+        before = levels[index - 1]
+        if index < 2 or apart or before.name in above or set(before.holds) & set(level.holds):
+            groups.append([])
+        groups[-1].append(level)
+    return groups
+
+
+def _loop_problems(groups: Sequence[Sequence[MemoryLevel]], arrays: Sequence[Array]) -> list[str]:
+    """Dimensions that nothing may cut, and groups of levels that agree on nothing that stays."""
+    problems: list[str] = []
+    cut: set[str] = set()
+    for group in groups:
+        cut |= set(LOOPS).intersection(*(level.loops for level in group))
+        stay = set(TENSORS).intersection(*(level.stationary for level in group))
+        if not stay and all(level.stationary for level in group):
+            names = ", ".join(f"'{level.name}'" for level in group)
+            problems.append(f"levels {names} lie side by side, but have no stationary tensor in common")
+    for array in arrays:
+        cut |= set(array.row_dimensions) if array.rows > 1 else set()
+        cut |= set(array.column_dimensions) if array.columns > 1 else set()
+    lost = [dimension for dimension in LOOPS if dimension not in cut]
+    if lost and groups:
+        it = "it" if len(lost) == 1 else "them"
+        problems.append(f"no level may loop over {', '.join(lost)}, and no array may unroll {it}")
     return problems
 
 

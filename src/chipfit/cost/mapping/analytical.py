@@ -1,16 +1,18 @@
-"""Dense layers on a target: the loop nest counted exactly, under the best mapping that was found."""
+"""Dense layers on a target: the loop nest counted exactly, under the best mapping of the map space."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from chipfit.cost.base import AbstractEstimator, Cost, LayerCost
 from chipfit.cost.mapping.mapper import (
     OBJECTIVES,
+    Answer,
     Counts,
     Mapping,
+    MapSpace,
     Stage,
     Widths,
     check_fits,
@@ -27,13 +29,15 @@ from chipfit.workload.network import DIMENSIONS, Layer, Loops
 
 @dataclass(frozen=True, kw_only=True)
 class Analytical(AbstractEstimator):
-    """Exact access counts of a loop nest, under a mapping chosen for an objective.
+    """Exact access counts of a loop nest, under the best mapping for an objective.
 
-    `objective` is 'energy', 'latency', 'edp' (energy times latency) or 'dram' (traffic). Layers
-    without a nest, and what fused layers read besides, pass through the main memory once.
+    `objective` is 'energy', 'latency', 'edp' (energy times latency) or 'dram' (traffic); `space`
+    says which mappings are looked at. Layers without a nest, and what fused layers read besides,
+    pass through the main memory once.
     """
 
     objective: str = "edp"
+    space: MapSpace = field(default_factory=MapSpace)
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -42,14 +46,14 @@ class Analytical(AbstractEstimator):
     @property
     def method(self) -> str:
         """How the numbers come about."""
-        return f"analytical loop nest, plain mapper for {self.objective}"
+        return f"analytical loop nest, exact mapper for {self.objective}"
 
     @property
     def error(self) -> str:
         """The known error of the method."""
         return (
             "accesses are exact for the mapping shown (equal to a step-by-step walk); the mapping is the "
-            "best of a local search (within 1 % of the best of all on small nests), not proven best"
+            f"best of its space ({self.space}), proven by bounds"
         )
 
     def layer(self, layer: Layer, target: Target) -> LayerCost:
@@ -61,7 +65,8 @@ class Analytical(AbstractEstimator):
         if layer.loops is None:
             return traffic_cost(layer, target)
         job = _job(layer, layer.loops, target)
-        return _priced(layer, job, _search_for(job, target, self.objective), target)
+        answer = _search_for(job, target, self.objective, self.space)
+        return _priced(layer, job, answer.mapping, target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +105,7 @@ def _bare(target: Target) -> Target:
     return replace(target, name="", description="", source="", sources=None)
 
 
-def _search_for(job: _Job, target: Target, objective: str) -> Mapping:
+def _search_for(job: _Job, target: Target, objective: str, space: MapSpace) -> Answer:
     """The mapping of a job, searched once for all jobs that differ in nothing that matters to it."""
     word_bits = tuple({level.word_bits for level in target.levels})
     widths = job.widths
@@ -114,7 +119,7 @@ def _search_for(job: _Job, target: Target, objective: str) -> Mapping:
     if objective != "edp":
         # What every mapping takes alike decides nothing.
         job = replace(job, mac_energy_j=0.0, streamed_energy_j=0.0)
-    return _map(job, _bare(target), objective)
+    return _map(job, _bare(target), objective, space)
 
 
 def _widest_alike(bits: int, word_bits: tuple[int, ...]) -> int:
@@ -135,7 +140,7 @@ def _widest_alike(bits: int, word_bits: tuple[int, ...]) -> int:
 
 
 @functools.lru_cache(maxsize=65536)
-def _map(job: _Job, bare: Target, objective: str) -> Mapping:
+def _map(job: _Job, bare: Target, objective: str, space: MapSpace) -> Answer:
     return find(
         job.loops,
         bare,
@@ -144,6 +149,7 @@ def _map(job: _Job, bare: Target, objective: str) -> Mapping:
         mac_energy_j=job.mac_energy_j,
         streamed_words=job.streamed_words,
         streamed_energy_j=job.streamed_energy_j,
+        space=space,
     )
 
 
@@ -193,6 +199,7 @@ def _priced(layer: Layer, job: _Job, mapping: Mapping, target: Target) -> LayerC
         weight_bits=job.widths.weight,
         accumulator_bits=job.widths.partial_sum,
         mapping=describe(mapping, parts),
+        plan=mapping,
     )
 
 

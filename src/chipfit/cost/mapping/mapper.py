@@ -1,40 +1,26 @@
-"""How a loop nest runs on a target: mappings, their exact counts, and the search for a good one."""
+"""How a loop nest runs on a target: mappings, their exact counts, and the search for the best one."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
-from chipfit.cost.mapping.nest import (
-    DRAM,
-    EDP,
-    ENERGY,
-    LATENCY,
-    MAX_CHAINS,
-    MAX_SIZES,
-    Chip,
-    Ints,
-    Tables,
-    better,
-    count,
-    cut_all,
-    descend,
-    prepare,
-)
+from chipfit.cost.mapping import bound
+from chipfit.cost.mapping.bound import Found, Goal, Lattice, Plan, Work
+from chipfit.cost.mapping.nest import RELEVANT, Chip, Flags, Floats, Ints, Tables, count, covered, prepare
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import TENSORS, Array, Target
 from chipfit.workload.network import DIMENSIONS, Loops
 
-#: Dimensions in the order in which a search changes them.
-_TURNS = (2, 3, 4, 5, 6, 7, 1, 0)
-_ALL = np.arange(8)
+OBJECTIVES = {"energy": bound.ENERGY, "latency": bound.LATENCY, "edp": bound.EDP, "dram": bound.ENERGY}
 
-OBJECTIVES = {"energy": ENERGY, "latency": LATENCY, "edp": EDP, "dram": DRAM}
+#: Names of the memories that hold a tensor, by level.
+Holds = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +48,15 @@ class Mapping:
 
     `tiles[stage][d]` is the extent along dimension d that one instance holds, the datapath's ones
     last; `rows[stage][d]` and `columns[stage][d]` are the processing elements along d below it;
-    `stationary[stage]` is the tensor whose tile stays longest there. See `nest` for the rules.
+    `stationary[stage]` is the tensor whose tile stays longest there; `holds[stage]` are the tensors
+    that it keeps (empty: as the target says). See `nest` for the rules.
     """
 
     tiles: tuple[tuple[int, ...], ...]
     rows: tuple[tuple[int, ...], ...]
     columns: tuple[tuple[int, ...], ...]
     stationary: tuple[str, ...]
+    holds: Holds = ()
 
     @property
     def factors(self) -> Ints:
@@ -95,6 +83,40 @@ class Counts:
     dram_words: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class MapSpace:
+    """Which mappings are looked at.
+
+    Tiles divide the tiles that they are cut from. `ragged` also lets the processing elements of an
+    array not divide the whole bound (the last round is not full); `imperfect` also allows tiles
+    that cut the bound into any number of equal parts but for the last.
+    """
+
+    ragged: bool = True
+    imperfect: bool = False
+
+    def __str__(self) -> str:
+        if self.imperfect:
+            return "tiles of any number of equal parts"
+        return "tiles that divide" + (", ragged arrays" if self.ragged else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The best mapping and how sure that is.
+
+    `score` is the objective; `gap` is how far it may lie above the best of the space, as a fraction:
+    0 if proven. `cuts` and `priced` count the cuts of the innermost array and the whole mappings that were
+    worked out.
+    """
+
+    mapping: Mapping
+    score: float
+    gap: float
+    cuts: int
+    priced: int
+
+
 def stages(target: Target) -> tuple[Stage, ...]:
     """The stages of a target, from the main memory inwards.
 
@@ -118,11 +140,15 @@ def chip(
     mac_energy_j: float = 0.0,
     streamed_words: float = 0.0,
     streamed_energy_j: float = 0.0,
+    holds: Holds = (),
 ) -> Chip:
-    """A target for operands of these widths, in the arrays of the compiled functions."""
+    """A target for operands of these widths, in the arrays of the compiled functions.
+
+    `holds` names the tensors that each level keeps (empty: as the target says).
+    """
     parts = stages(target)
     n = len(parts)
-    holds = np.zeros((n, 3), np.bool_)
+    kept = np.zeros((n, 3), np.bool_)
     per_word = np.ones((n, 4))
     capacity = np.full(n, np.inf)
     price = np.zeros((4, n))
@@ -130,7 +156,8 @@ def chip(
     for i, (stage, level) in enumerate(zip(parts, target.levels, strict=True)):
         if stage.array is not None:
             price[2, i] = stage.array.hop_energy_j
-        holds[i] = [i == 0 or tensor in level.holds for tensor in TENSORS]
+        of_level = holds[i] if holds else level.holds
+        kept[i] = [i == 0 or tensor in of_level for tensor in TENSORS]
         word = level.word_bits
         per_word[i] = [word // b if b <= word else -math.ceil(b / word) for b in bits]
         if level.size_bits is not None:
@@ -141,11 +168,11 @@ def chip(
             price[3, i] = level.bandwidth_bits_per_cycle / word
     holders = np.full((3, n + 2), -1, np.int64)
     for t in range(3):
-        chain = np.flatnonzero(holds[:, t])
+        chain = np.flatnonzero(kept[:, t])
         holders[t, : len(chain)] = chain
     return Chip(
         tied=np.array([stage.tied for stage in parts]),
-        holds=holds,
+        holds=kept,
         holders=holders,
         per_word=per_word,
         capacity=capacity,
@@ -158,7 +185,7 @@ def chip(
 
 def scratch(stages: int, chains: int) -> Tables:
     """Empty tables for so many chains a dimension."""
-    sizes = min(MAX_SIZES, chains * (2 * stages + 1))
+    sizes = chains * (2 * stages + 1)
     return Tables(
         tiles=np.ones((8, chains, stages + 1), np.int64),
         factors=np.ones((stages, 8), np.int64),
@@ -169,7 +196,6 @@ def scratch(stages: int, chains: int) -> Tables:
         columns=np.zeros((sizes, sizes, 2)),
         sizes=np.zeros((4, sizes), np.int64),
         used=np.zeros(4, np.int64),
-        work=np.zeros((chains, stages + 1), np.int64),
         split=np.zeros(8, np.int64),
     )
 
@@ -195,7 +221,7 @@ def evaluate(
         streamed_words: words that cross the main memory besides.
         streamed_energy_j: their energy (J).
     """
-    made = chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j)
+    made = chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j, mapping.holds)
     n = len(made.capacity)
     tables = scratch(n, 1)
     tables.tiles[:, 0, :] = np.array(mapping.tiles, np.int64).T
@@ -229,248 +255,577 @@ def find(
     streamed_words: float = 0.0,
     streamed_energy_j: float = 0.0,
     label: str = "layer",
-    starts: int = 3,
-    polished: int = 8,
-    budget: int = 60_000,
-) -> Mapping:
-    """A good mapping of a nest onto a target.
+    space: MapSpace = MapSpace(),  # frozen
+    most_cycles: float = math.inf,
+    hint: Mapping | None = None,
+) -> Answer:
+    """The best mapping of a nest onto a target.
 
     Args:
         loops: the nest.
         target: the chip.
         widths: bits of the tensors.
-        objective: 'energy', 'latency', 'edp' (energy times latency) or 'dram' (traffic).
+        objective: 'energy', 'latency', 'edp' (energy times latency) or 'dram' (traffic). Among equals the
+            faster one, or the one of less energy, is taken.
         mac_energy_j: energy of all multiply-accumulates (J); counts for 'edp'.
         streamed_words: words that cross the main memory besides.
         streamed_energy_j: their energy (J).
         label: what to call the nest in an error message.
-        starts: starts of each unrolling.
-        polished: unrollings that are improved by changing two dimensions at once.
-        budget: mappings evaluated after which no further one is.
+        space: which mappings are looked at.
+        most_cycles: no mapping that takes longer.
+        hint: a mapping that may be good: it speeds up the search and never changes the score.
 
     Raises:
-        MappingError: an unknown objective, or even the smallest tiles do not fit.
+        MappingError: an unknown objective, or even the smallest tiles do not fit, or nothing is as fast as
+            asked.
     """
     if objective not in OBJECTIVES:
         raise MappingError(f"unknown objective '{objective}'{nearest(objective, OBJECTIVES)}")
     check_fits(label, target, widths)
     parts = stages(target)
-    options = unrollings(loops.bounds, tuple(part.array for part in parts))
-    place, best = _search(
-        np.array(loops.bounds, np.int64),
-        geometry(loops),
-        [np.array(o.rows, np.int64) * np.array(o.columns, np.int64) for o in options],
-        chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j),
-        OBJECTIVES[objective],
-        starts=starts,
-        polished=polished,
-        budget=budget,
-    )
-    return Mapping(
-        tiles=tuple(tuple(int(v) for v in row) for row in best.tiles.T),
-        rows=options[place].rows,
-        columns=options[place].columns,
-        stationary=tuple(TENSORS[i] for i in best.order),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """A mapping of one unrolling, and two numbers of which less is better, the first above all.
-
-    pick: chain of each dimension (8). order: stationary tensor by stage (stages). tiles: extents of the
-    chains (8, stages + 1).
-    """
-
-    score: tuple[float, float]
-    pick: Ints
-    order: Ints
-    tiles: Ints
-
-
-def _search(
-    bounds: Ints,
-    shape: Ints,
-    factors: Sequence[Ints],
-    made: Chip,
-    objective: int,
-    *,
-    starts: int,
-    polished: int,
-    budget: int,
-) -> tuple[int, _Found]:
-    """The best unrolling, by its place in `factors`, and the best mapping found for it.
-
-    From the smallest tiles in several loop orders, change what helps. Then improve the best `polished`
-    unrollings by changing two dimensions at once, while the budget lasts.
-
-    Args:
-        bounds: of the eight dimensions.
-        shape: [row | column, stride | dilation | padding] (2, 3).
-        factors: processing elements of each unrolling, by stage and dimension (stages, 8).
-        made: the target.
-        objective: ENERGY, LATENCY, EDP or DRAM.
-        starts: starts of each unrolling.
-        polished: how many unrollings are improved further.
-        budget: mappings evaluated after which no further unrolling is improved.
-    """
-    n = len(made.capacity)
-    tables, chains = scratch(n, MAX_CHAINS), np.zeros(8, np.int64)
-    accesses, out, score, reached = np.zeros((3, n, 3)), np.zeros(4 + n), np.zeros(2), np.zeros(2)
-    turns = np.array([d for d in _TURNS if bounds[d] > 1], np.int64)
-    found: dict[int, _Found] = {}
-    evaluations = 0
-
-    def cut(place: int) -> bool:
-        tables.factors[:] = factors[place]
-        if not cut_all(bounds, made.tied, chains, tables):
-            return False
-        prepare(bounds, shape, chains, tables)
-        return True
-
-    def improve(place: int, pick: Ints, order: Ints, *, pairs: bool) -> int:
-        tried = descend(
-            pick, order, reached, chains, turns, pairs, objective, tables, made, accesses, out, score
+    lattice = lattice_of(loops, max(part.array.elements if part.array else 1 for part in parts), space)
+    static_j = target.static_power_w / target.clock_hz
+    extra = np.array([mac_energy_j, static_j, streamed_words, streamed_energy_j])
+    alone = np.array([0.0, 0.0, streamed_words, 0.0])  # traffic alone
+    questions = [
+        _Question(
+            setting=setting,
+            goal=_goal(objective, setting.chip, lattice, extra, most_cycles),
+            chip=setting.chip._replace(scalars=alone if objective == "dram" else extra),
+            loops=loops,
+            lattice=lattice,
+            work=_work(number, len(setting.plan.last_stage), lattice.hull.shape[0]),
+            found=_found(len(parts)),
+            tables=scratch(len(parts), 1),
         )
-        if reached[0] < np.inf and (place not in found or better(reached, found[place].score)):
-            tiles = tables.tiles[_ALL, pick]
-            found[place] = _Found(score=(reached[0], reached[1]), pick=pick, order=order, tiles=tiles)
-        return tried
-
-    for place in range(len(factors)):
-        if not cut(place):
-            continue
-        for start in range(starts):
-            # Starts differ in the tensor that is stationary, output first, and in the dimension that is
-            # changed first.
-            order = np.full(n, (start + 2) % 3)
-            evaluations += improve(place, np.zeros(8, np.int64), order, pairs=False)
-            turns = np.roll(turns, -1)
-    waiting = sorted(found)
-    for _ in range(polished):
-        if not waiting or evaluations > budget:
-            break
-        place = _best(found, waiting)
-        waiting.remove(place)
-        cut(place)
-        evaluations += improve(place, found[place].pick.copy(), found[place].order.copy(), pairs=True)
-        turns = np.roll(turns, -1)
-    assert found, "single elements fit, so there is a mapping"
-    place = _best(found, sorted(found))
-    return place, found[place]
-
-
-def _best(found: dict[int, _Found], places: Sequence[int]) -> int:
-    best = places[0]
-    for place in places:
-        if better(found[place].score, found[best].score):
-            best = place
-    return best
+        for number, setting in enumerate(_settings(target, widths, objective == "dram"))
+    ]
+    best, score = hint, math.inf
+    if hint is not None:
+        score = min(q.score_of(hint) for q in questions if hint.holds in ((), q.setting.holds))
+    # First the most promising mapping of each way to hold tensors, so that the proof is short.
+    for exactly in (False, True):
+        for question in questions:
+            reached = question.search(score, exactly=exactly)
+            if reached < score:
+                best, score = question.mapping(parts), reached
+    if best is None:
+        raise MappingError(
+            f"layer '{label}': no mapping on {target.name} takes at most {most_cycles:g} cycles"
+        )
+    dropped = any(q.found.numbers[5] > 0 for q in questions)
+    low = min(float(q.found.numbers[4]) for q in questions)
+    return Answer(
+        mapping=best,
+        score=score,
+        gap=max(0.0, 1 - low / score) if dropped else 0.0,
+        cuts=sum(int(q.found.numbers[1]) for q in questions),
+        priced=sum(int(q.found.numbers[3]) for q in questions),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unrolling:
-    """Processing elements along each dimension, by stage, on the rows and on the columns."""
+class _Setting:
+    """A target at given widths with tensors held in one way."""
 
-    rows: tuple[tuple[int, ...], ...]
-    columns: tuple[tuple[int, ...], ...]
+    holds: Holds
+    chip: Chip
+    plan: Plan
 
 
-#: Share of the elements at work, rows and columns by stage, and the bounds that remain.
-_Sides = tuple[tuple[int, ...], ...]
-_Way = tuple[float, _Sides, _Sides, tuple[int, ...]]
+@functools.lru_cache(maxsize=1024)
+def _settings(target: Target, widths: Widths, only_main_memory: bool) -> tuple[_Setting, ...]:
+    """All ways to hold tensors; priced by traffic, with energy deciding among equals, if so asked."""
+    found: list[_Setting] = []
+    for holds in ways_to_hold(target):
+        made = chip(target, widths, holds=holds)
+        if only_main_memory:
+            price = made.price.copy()
+            price[:3] *= 0.1 * bound.TIE / _unit(made)
+            price[:2, 0] += 1.0
+            made = made._replace(price=price)
+        found.append(_Setting(holds=holds, chip=made, plan=_plan(target, made, holds)))
+    return tuple(found)
+
+
+def _goal(objective: str, made: Chip, lattice: Lattice, extra: Floats, most_cycles: float) -> Goal:
+    # Rows that no product needs may be skipped where they lie between tiles.
+    least_input = (
+        lattice.bounds[[0, 1, 3]].prod() * lattice.rows[..., 0].min() * lattice.columns[..., 0].min()
+    )
+    amounts = (least_input, lattice.elements[1, -1], lattice.elements[2, -1])
+    compulsory = sum(amount * _per_element(made.per_word[0, t]) for t, amount in enumerate(amounts))
+    return Goal(
+        kind=OBJECTIVES[objective],
+        cap=most_cycles,
+        static=0.0 if objective == "dram" else float(extra[1]),
+        streamed=float(extra[2]),
+        bandwidth=float(made.price[3, 0]),
+        tie=bound.TIE / _unit(made) if objective == "latency" else 0.1 * bound.TIE * _unit(made),
+        words=float(compulsory),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """A search with tensors held in one way."""
+
+    setting: _Setting
+    goal: Goal
+    chip: Chip
+    loops: Loops
+    lattice: Lattice
+    work: Work
+    found: Found
+    tables: Tables
+
+    def score_of(self, mapping: Mapping) -> float:
+        """The score of a mapping; infinite if it does not fit."""
+        tables, found = self.tables, self.found
+        tables.tiles[:, 0, :] = np.array(mapping.tiles, np.int64).T
+        tables.factors[:] = mapping.factors
+        prepare(self.lattice.bounds, geometry(self.loops), np.ones(8, np.int64), tables)
+        order = np.array([TENSORS.index(t) for t in mapping.stationary], np.int64)
+        if not count(np.zeros(8, np.int64), order, tables, self.chip, found.accesses, found.out):
+            return math.inf
+        return float(bound.score(found.out[0], found.out[1], self.goal))
+
+    def search(self, limit: float, *, exactly: bool) -> float:
+        """The least score below a limit, or the limit; if not exactly, after the first few blocks."""
+        plan, lattice, work = self.setting.plan, self.lattice, self.work
+        ways, many = _ways(plan, lattice)
+        if not exactly:
+            bound.prepare_bounds(plan, lattice, self.chip, ways, many, work)
+        elif self.found.numbers[4] >= limit:
+            return limit
+        groups = len(plan.last_stage)
+        inside = ways[groups - 1, : many[groups - 1]]
+        cost, pending = np.zeros((len(inside), 2)), np.zeros((len(inside), 4))
+        bound.price_inside(plan, lattice, inside, cost, pending)
+        base = float(self.chip.scalars[0] + self.chip.scalars[3])
+        return float(
+            bound.best_first(
+                plan, lattice, self.chip, self.tables, geometry(self.loops), self.goal, base, inside, cost,
+                pending, ways, many, limit, 0 if exactly else _PROBES, self.found, work,
+            )
+        )  # fmt: skip
+
+    def mapping(self, parts: tuple[Stage, ...]) -> Mapping:
+        """What the last search found."""
+        sides = [
+            split(tuple(int(f) for f in row), part.array)
+            for row, part in zip(self.found.factors, parts, strict=True)
+        ]
+        return Mapping(
+            tiles=tuple(tuple(int(v) for v in row) for row in self.found.tiles),
+            rows=tuple(rows for rows, _ in sides),
+            columns=tuple(columns for _, columns in sides),
+            stationary=tuple(TENSORS[t] for t in self.found.stationary),
+            holds=self.setting.holds,
+        )
+
+
+#: Blocks of each way to hold tensors that are looked at before the proof.
+_PROBES = 4
+
+
+def _unit(made: Chip) -> float:
+    """The energy of a read of the main memory (J), or of the dearest access: what ties are scaled by."""
+    return float(made.price[0, 0] or made.price.max() or 1.0)
+
+
+def _per_element(per_word: float) -> float:
+    """Words that an element takes."""
+    return 1 / per_word if per_word > 0 else -per_word
+
+
+@functools.lru_cache(maxsize=256)
+def ways_to_hold(target: Target) -> tuple[Holds, ...]:
+    """Which tensors each memory may keep: first all that it can."""
+    options: list[list[tuple[str, ...]]] = []
+    for level in target.levels:
+        free = [t for t in level.holds if t in level.may_bypass]
+        passing = [gone for n in range(len(free) + 1) for gone in itertools.combinations(free, n)]
+        options.append([tuple(t for t in level.holds if t not in gone) for gone in passing])
+    return tuple(itertools.product(*options))
+
 
 _ONES = (1,) * len(DIMENSIONS)
 
 
-@functools.lru_cache(maxsize=1024)
-def unrollings(
-    bounds: tuple[int, ...], arrays: tuple[Array | None, ...], limit: int = 60
-) -> tuple[Unrolling, ...]:
-    """Ways to unroll a nest over the arrays of a target, the fullest first, then none at all.
-
-    Up to two dimensions along each side. Of those that unroll the same dimensions at most two are
-    kept, so that the list is diverse.
-    """
-    found: list[_Way] = [(1.0, (), (), bounds)]
-    # From the innermost array outwards: the innermost one is used by every multiply.
-    for array in reversed(arrays):
-        grown: list[_Way] = []
-        for share, rows, columns, left in found:
-            if array is None:
-                grown.append((share, (_ONES, *rows), (_ONES, *columns), left))
-                continue
-            for row in _side(left, array.row_dimensions, array.rows):
-                rest = _after(left, row)
-                for column in _side(rest, array.column_dimensions, array.columns):
-                    after = _after(rest, column)
-                    filled = share * math.prod(left) / math.prod(after) / array.elements
-                    grown.append((filled, (row, *rows), (column, *columns), after))
-        grown.sort(key=lambda item: (-item[0], item[1], item[2]))
-        found = _diverse(grown, limit)
-    none = Unrolling(rows=(_ONES,) * len(arrays), columns=(_ONES,) * len(arrays))
-    ways = [Unrolling(rows=rows, columns=columns) for _, rows, columns, _ in found]
-    return (*(way for way in ways if way != none), none)
-
-
-def _diverse(sorted_ways: list[_Way], limit: int) -> list[_Way]:
-    kept: list[_Way] = []
-    seen: set[tuple[int, ...]] = set()
-    families: dict[tuple[bool, ...], int] = {}
-    for way in sorted_ways:
-        factors = tuple(int(v) for v in np.prod(np.array(way[1] + way[2], np.int64), axis=0))
-        per_stage = tuple(
-            a * b
-            for row, column in zip(way[1], way[2], strict=True)
-            for a, b in zip(row, column, strict=True)
+def split(factors: tuple[int, ...], array: Array | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Processing elements along rows and along columns that multiply to `factors`."""
+    if array is None:
+        return _ONES, _ONES
+    choices: list[list[tuple[int, int]]] = []
+    for name, factor in zip(DIMENSIONS, factors, strict=True):
+        cuts = [(r, factor // r) for r in range(1, factor + 1) if factor % r == 0]
+        choices.append(
+            [
+                (r, c)
+                for r, c in cuts
+                if (r == 1 or name in array.row_dimensions) and (c == 1 or name in array.column_dimensions)
+            ]
         )
-        family = tuple(factor > 1 for factor in factors)
-        if per_stage in seen or families.get(family, 0) >= 2:
+    for choice in itertools.product(*choices):
+        rows, columns = tuple(r for r, _ in choice), tuple(c for _, c in choice)
+        if math.prod(rows) <= array.rows and math.prod(columns) <= array.columns:
+            return rows, columns
+    raise AssertionError(f"{factors} do not fit {array}")
+
+
+# --- What the compiled search reads.
+
+
+def _stage_groups(parts: tuple[Stage, ...]) -> list[int]:
+    groups: list[int] = []
+    g = 0
+    for part in parts:
+        groups.append(g)
+        g += not part.tied
+    return groups
+
+
+@functools.lru_cache(maxsize=256)
+def _skeleton(target: Target) -> dict[str, Ints | Flags | Floats]:
+    """The parts of a plan that depend on the target alone."""
+    parts = stages(target)
+    stage_group = np.array(_stage_groups(parts), np.int64)
+    groups = int(stage_group[-1]) + 1
+    sides, may = np.ones((groups, 2), np.int64), np.zeros((groups, 2, 8), np.bool_)
+    loopable, allowed = np.ones((groups, 8), np.bool_), np.ones((groups, 3), np.bool_)
+    last = np.zeros(groups, np.int64)
+    for stage, (part, level) in enumerate(zip(parts, target.levels, strict=True)):
+        g = stage_group[stage]
+        last[g] = stage
+        loopable[g] &= [d in level.loops for d in DIMENSIONS]
+        allowed[g] &= [t in level.stationary for t in TENSORS]
+        if part.array is not None:
+            sides[g] = part.array.rows, part.array.columns
+            may[g, 0] = [d in part.array.row_dimensions and part.array.rows > 1 for d in DIMENSIONS]
+            may[g, 1] = [d in part.array.column_dimensions and part.array.columns > 1 for d in DIMENSIONS]
+    outer = np.concatenate([[1.0], np.cumprod(sides.prod(axis=1).astype(np.float64))])
+    return {
+        "stage_group": stage_group,
+        "last_stage": last,
+        "sides": sides,
+        "may": may,
+        "loopable": loopable,
+        "allowed": allowed,
+        "outer": outer,
+    }
+
+
+def _plan(target: Target, made: Chip, holds: Holds) -> Plan:
+    """A target in groups, with the links between memories that hold a tensor next to each other."""
+    base = _skeleton(target)
+    stage_group, sides, may = base["stage_group"], base["sides"], base["may"]
+    parts = stages(target)
+    n, groups = len(parts), len(sides)
+    elements = sides.prod(axis=1)
+    # Most copies by tensor and group: elements of arrays that may unroll a dimension it lacks.
+    copies = np.ones((groups, 3))
+    for g in range(groups):
+        for t in range(3):
+            if (may[g].any(axis=0) & (RELEVANT[t] == 0)).any():
+                copies[g, t] = elements[g]
+    links: list[tuple[int, ...]] = []
+    prices: list[list[float]] = []
+    words: list[float] = []
+    fans: list[tuple[float, float]] = []
+    discounts: list[Floats] = []
+    pending = np.full((groups, 3), -1, np.int64)
+    hops = np.zeros((groups, 3))
+    for t in range(3):
+        chain = [int(s) for s in made.holders[t] if s >= 0]
+        for i, h in enumerate(chain):
+            datapath = i == len(chain) - 1
+            c = n if datapath else chain[i + 1]
+            child = groups if datapath else int(stage_group[c])
+            step, parent = child - 1, int(stage_group[h])
+            kind = t if t < 2 else 3
+            at_parent = _per_element(made.per_word[h, kind])
+            out_parent = _per_element(made.per_word[h, 2])
+            at_child = 0.0 if datapath else _per_element(made.per_word[c, kind])
+            out_child = 0.0 if datapath else _per_element(made.per_word[c, 2])
+            read, write, hop = made.price[0], made.price[1], made.price[2]
+            hop_here = hop[base["last_stage"][step]] if parent <= step else 0.0
+            fan_h, fan_c = float(copies[:parent, 2].prod()), float(copies[:step, 2].prod())
+            if t == 2:
+                finish = write[h] * (at_parent - out_parent) if not datapath or h == 0 else 0.0
+                further = not datapath and i + 2 < len(chain)
+                finish_child = read[c] * (at_child - out_child) if further else 0.0
+                finish_child += hop_here * (at_parent - out_parent) if further else 0.0
+                price = [
+                    write[h] * at_parent,
+                    read[h] * at_parent,
+                    0.0 if datapath else read[c] * at_child,
+                    0.0 if datapath else write[c] * at_child,
+                    hop_here * at_parent,
+                    finish if fan_h == 1 else max(finish, 0.0),
+                    finish_child if fan_c == 1 else max(finish_child, 0.0),
+                ]
+                if parent > step:  # side by side: both see the same copies
+                    price[2], price[3] = price[2] + price[0], price[3] + price[1]
+                    price[6], price[5], price[0], price[1] = price[6] + price[5], 0.0, 0.0, 0.0
+            else:
+                arriving = 0.0 if datapath else write[c] * at_child
+                price = [read[h] * at_parent, 0.0, 0.0, arriving, hop_here * at_parent, 0.0, 0.0]
+                if parent > step:
+                    price[3], price[0] = price[3] + price[0], 0.0
+            discount = np.ones(groups + 1)
+            for g in range(parent + 1, groups + 1):
+                discount[g] = float(copies[parent:g, t].prod())
+            behind = any(elements[g] > 1 for g in range(parent, step))
+            if behind:
+                for g in range(parent, step):
+                    pending[g, t] = len(links)
+                    hops[g, t] = hop[base["last_stage"][g]] * at_parent
+            else:
+                discount[:] = 1.0
+            hull = parts[c - 1].array is not None
+            links.append((t, step, parent if behind else min(parent, step), int(datapath), int(hull)))
+            prices.append(price)
+            words.append(min(at_parent, out_parent) if h == 0 and t == 2 else at_parent if h == 0 else 0.0)
+            fans.append((fan_h, fan_c))
+            discounts.append(discount)
+    return Plan(
+        **base,  # pyright: ignore[reportArgumentType]
+        link=np.array(links, np.int64),
+        price=np.array(prices),
+        main_words=np.array(words),
+        fans=np.array(fans),
+        pending=pending,
+        discount=np.array(discounts),
+        hops=hops,
+        most_copies=np.array([float(copies[:g, 2].prod()) for g in range(groups + 1)]),
+    )
+
+
+_MOST_WAYS = 20_000
+
+
+def _ways(plan: Plan, lattice: Lattice) -> tuple[Ints, Ints]:
+    """Ways to unroll over the array of each group (but the one that is searched), and how many."""
+    groups = len(plan.last_stage)
+    many = np.ones(groups, np.int64)
+    listed: dict[int, Ints] = {}
+    for g in range(groups):
+        if g == groups - 2 or plan.sides[g].prod() == 1:
             continue
-        seen.add(per_stage)
-        families[family] = families.get(family, 0) + 1
-        kept.append(way)
-        if len(kept) == limit:
-            break
-    return kept
+        ways = np.ones((_MOST_WAYS, 8), np.int64)
+        many[g] = bound.list_ways(g, plan, lattice, ways)
+        listed[g] = ways[: many[g]]
+    ways = np.ones((groups, int(many.max()), 8), np.int64)
+    for g, found in listed.items():
+        ways[g, : len(found)] = found
+    return ways, many
 
 
-def _after(bounds: tuple[int, ...], factors: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(-(-bound // factor) for bound, factor in zip(bounds, factors, strict=True))
+@dataclass(frozen=True, kw_only=True)
+class _Sizes:
+    """Sizes of tiles along one dimension, as in `Lattice`; `extents` of blocks, sizes first."""
+
+    size: Ints
+    rounds: Floats
+    covers: Ints
+    covering: Ints
+    ups: Ints
+    upping: Ints
+    pairs: Ints  # [tile, processing elements, extent] by block
+    blocks: Floats
+    by_block: Ints
+    block_of: Ints
+    extent_of: Ints
+    extents: Ints
 
 
 @functools.lru_cache(maxsize=4096)
-def _side(
-    bounds: tuple[int, ...], dimensions: tuple[str, ...], size: int, limit: int = 20
-) -> tuple[tuple[int, ...], ...]:
-    """Ways to unroll along one side of an array, the fullest first."""
-    allowed = [d for d, name in enumerate(DIMENSIONS) if name in dimensions and bounds[d] > 1]
-    ways: set[tuple[int, ...]] = {_ONES}
-    for d in allowed:
-        ways |= {_with(_ONES, d, factor) for factor in _factors(bounds[d], size)}
-    for first, second in itertools.permutations(allowed, 2):
-        for factor in _factors(bounds[first], size // 2):
-            for other in _factors(bounds[second], size // factor):
-                ways.add(_with(_with(_ONES, first, factor), second, other))
+def _sizes(size: int, most: int, space: MapSpace) -> _Sizes:
+    """Sizes of tiles along a dimension, for at most `most` processing elements along it."""
+    sizes = _divisors(size)
+    if space.imperfect:
+        sizes = sorted({*sizes, *_rounds(size)})
+    index = {s: i for i, s in enumerate(sizes)}
+    n, last = len(sizes), len(sizes) - 1
+    ups = [[i, *(j for j in range(i + 1, n) if sizes[j] % s == 0 or j == last)] for i, s in enumerate(sizes)]
+    covers = [[j for j in up[1:] if not any(j in ups[k][1:] for k in up[1:] if k != j)] for up in ups]
+    extents = list(sizes)
+    block_of = np.full((n, min(most, size) + 1), -1, np.int64)
+    extent_of = np.zeros((n, min(most, size) + 1), np.int64)
+    pairs: list[tuple[int, int, int, int]] = []
+    for i, s in enumerate(sizes):
+        tiles = -(-size // s)
+        factors = {1, *(other // s for other in sizes if other % s == 0)}
+        if space.imperfect:
+            factors.add(tiles)
+        if space.ragged:
+            factors.update(_rounds(tiles))
+        for f in sorted(factors):
+            extent = min(s * f, size)
+            if f > most:
+                continue
+            block = index.get(extent, last)
+            if extent not in index:
+                index_of_extent = extents.index(extent) if extent in extents[n:] else len(extents)
+                if index_of_extent == len(extents):
+                    extents.append(extent)
+            else:
+                index_of_extent = index[extent]
+            pairs.append((block, i, f, index_of_extent))
+            block_of[i, f], extent_of[i, f] = block, index_of_extent
+    pairs.sort()
+    table = np.array(pairs, np.int64)
+    sides = [-(-size // (sizes[i] * f)) for _, i, f, _ in pairs]
+    return _Sizes(
+        size=np.array(sizes, np.int64),
+        rounds=np.array([-(-size // s) for s in sizes], np.float64),
+        covers=_padded(covers),
+        covering=np.array([len(c) for c in covers], np.int64),
+        ups=_padded(ups),
+        upping=np.array([len(u) for u in ups], np.int64),
+        pairs=table[:, 1:].T.copy(),
+        blocks=np.array(sides, np.float64),
+        by_block=np.searchsorted(table[:, 0], np.arange(n + 1)),
+        block_of=block_of,
+        extent_of=extent_of,
+        extents=np.array(extents, np.int64),
+    )
 
-    def speed(way: tuple[int, ...]) -> float:
-        return math.prod(bounds) / math.prod(_after(bounds, way))
 
-    return tuple(sorted(ways, key=lambda way: (-speed(way), way))[:limit])
-
-
-def _factors(bound: int, size: int) -> set[int]:
-    """The fewest elements that are as fast as `size`, and the most that divide the bound."""
-    most = min(bound, size)
-    if most < 2:
-        return set()
-    rounds = -(-bound // most)
-    even = max(factor for factor in range(1, most + 1) if bound % factor == 0)
-    return {factor for factor in (-(-bound // rounds), even) if factor > 1}
+def _padded(rows: list[list[int]]) -> Ints:
+    width = max(1, *(len(row) for row in rows))
+    return np.array([[*row, *[0] * (width - len(row))] for row in rows], np.int64)
 
 
-def _with(values: tuple[int, ...], place: int, value: int) -> tuple[int, ...]:
-    return (*values[:place], value, *values[place + 1 :])
+def _divisors(number: int) -> list[int]:
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return sorted({*small, *(number // d for d in small)})
+
+
+def _rounds(number: int) -> list[int]:
+    """The fewest to take in each round, for any number of rounds."""
+    found: list[int] = []
+    value = number
+    while value >= 1:
+        found.append(value)
+        if value == 1:
+            break
+        rounds = -(-number // (value - 1))
+        value = -(-number // rounds)
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _hulls(
+    size: int, kernel: int, stride: int, dilation: int, padding: int, most: int, space: MapSpace
+) -> Floats:
+    """[output extent, kernel extent, sum | most] rows of the input, as `nest.covered`."""
+    across, along = _sizes(size, most, space).extents, _sizes(kernel, most, space).extents
+    table = np.zeros((len(across), len(along), 2))
+    for i, extent in enumerate(across):
+        for j, part in enumerate(along):
+            covered(size, kernel, int(extent), int(part), stride, dilation, padding, table[i, j])
+    return table
+
+
+def lattice_of(loops: Loops, most: int, space: MapSpace) -> Lattice:
+    """The tiles of a nest for arrays of at most `most` processing elements.
+
+    Raises:
+        MappingError: there are too many.
+    """
+    axes = [_sizes(b, most, space) for b in loops.bounds]
+    many = np.array([len(axis.size) for axis in axes], np.int64)
+    tiles = int(many.prod())
+    if tiles > _MOST_TILES:
+        raise MappingError(
+            f"a nest of {' x '.join(map(str, loops.bounds))} has {tiles} tiles, more than {_MOST_TILES}: "
+            "without imperfect factors there are fewer"
+        )
+
+    def stacked(name: str, fill: int = 0) -> np.ndarray:
+        parts: list[np.ndarray] = [getattr(axis, name) for axis in axes]
+        shape = tuple(max(part.shape[k] for part in parts) for k in range(parts[0].ndim))
+        table = np.full((8, *shape), fill, parts[0].dtype)
+        for d, part in enumerate(parts):
+            table[(d, *(slice(n) for n in part.shape))] = part
+        return table
+
+    pairs = stacked("pairs")
+    shape = geometry(loops)
+    lattice = Lattice(
+        bounds=np.array(loops.bounds, np.int64),
+        many=many,
+        step=np.concatenate([[1], np.cumprod(many)[:-1]]),
+        size=stacked("size", 1),
+        rounds=stacked("rounds", 1),
+        covers=stacked("covers"),
+        covering=stacked("covering"),
+        ups=stacked("ups"),
+        upping=stacked("upping"),
+        pair_tile=pairs[:, 0].copy(),
+        pair_factor=pairs[:, 1].copy(),
+        pair_extent=pairs[:, 2].copy(),
+        pair_blocks=stacked("blocks", 1),
+        by_block=stacked("by_block"),
+        block_of=stacked("block_of", -1),
+        extent_of=stacked("extent_of"),
+        at=np.empty((8, tiles), np.int64),
+        visits=np.empty((3, tiles)),
+        elements=np.empty((3, tiles)),
+        hull=np.empty(tiles),
+        rows=_hulls(loops.P, loops.R, *(int(v) for v in shape[0]), most, space),
+        columns=_hulls(loops.Q, loops.S, *(int(v) for v in shape[1]), most, space),
+    )
+    bound.fill_lattice(lattice)
+    return lattice
+
+
+_MOST_TILES = 4_000_000
+_LISTED, _LABELS = 4096, 65536
+
+
+_scratch = threading.local()
+
+
+def _work(number: int, groups: int, tiles: int) -> Work:
+    """Scratch for one of several searches, which is used again for the next nest."""
+    pool: dict[tuple[str, int], np.ndarray] = _scratch.__dict__.setdefault("pool", {})
+
+    def taken(name: str, shape: tuple[int, ...], kind: type = float, own: bool = True) -> np.ndarray:
+        size, key = math.prod(shape), (name, number if own else 0)
+        if key not in pool or pool[key].size < size:
+            pool[key] = np.zeros(size, kind)
+        return pool[key][:size].reshape(shape)
+
+    return Work(
+        least=taken("least", (groups, tiles)),
+        within=taken("within", (groups, bound.CLASSES, tiles)),
+        rest=taken("rest", (groups, tiles)),
+        first=taken("first", (3, tiles)),
+        words=taken("words", (tiles,)),
+        slices=taken("slices", (tiles,), own=False),
+        heap=taken("heap", (tiles,), np.int64, own=False),
+        keys=taken("keys", (tiles,), own=False),
+        labels=taken("labels", (groups, _LABELS, 7), own=False),
+        label_at=taken("label_at", (groups, _LABELS, 12), np.int64, own=False),
+        listed=taken("listed", (bound.CLASSES, _LISTED, 8), own=False),
+        listed_at=taken("listed_at", (bound.CLASSES, _LISTED, 11), np.int64, own=False),
+    )
+
+
+def _found(stages: int) -> Found:
+    return Found(
+        tiles=np.ones((stages + 1, 8), np.int64),
+        factors=np.ones((stages, 8), np.int64),
+        stationary=np.zeros(stages, np.int64),
+        numbers=np.zeros(6),
+        chains=np.zeros(8, np.int64),
+        order=np.zeros(stages, np.int64),
+        accesses=np.zeros((3, stages, 3)),
+        out=np.zeros(4 + stages),
+    )
 
 
 def geometry(loops: Loops) -> Ints:

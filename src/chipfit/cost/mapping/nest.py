@@ -28,7 +28,6 @@ Conventions of this package (`stage`, `d`, `t` index everything):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -71,7 +70,6 @@ class Tables(NamedTuple):
     rows: [P size, R size, 0 sum | 1 most] of `covered`.
     columns: the same for Q and S.
     sizes: tiles and blocks along P Q R S (4, sizes), and how many they are: used (4).
-    work: scratch of `cuts` (chains, stages + 1).
     split: scratch of `count` (8).
     """
 
@@ -84,7 +82,6 @@ class Tables(NamedTuple):
     columns: Floats
     sizes: Ints
     used: Ints
-    work: Ints
     split: Ints
 
 
@@ -413,63 +410,6 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
     return True
 
 
-# --- Steps of the search. They stand in this file because compiled functions are cached by file: a
-# --- caller in another file would go on using an old copy of what is above.
-
-MAX_CHAINS = 96
-MAX_SIZES = 256
-
-ENERGY, LATENCY, EDP, DRAM = 0, 1, 2, 3
-
-
-@njit
-def cuts(bound: int, factors: Ints, tied: Flags, tiles: Ints, work: Ints) -> int:
-    """Fill tiles[chain, stage] with ways to cut a dimension (the smallest tiles first); how many.
-
-    Multiples of a block: those that divide the number of blocks, powers of two, and the whole bound.
-    """
-    stages = len(factors)
-    count = 1
-    tiles[0, stages] = 1
-    for stage in range(stages - 1, -1, -1):
-        new = 0
-        for i in range(count):
-            inner = tiles[i, stage + 1]
-            block = inner * factors[stage]
-            if inner * (factors[stage] - 1) >= bound:
-                continue  # the last element would always idle
-            rounds = (bound + block - 1) // block
-            only = stage == 0 or tied[stage] or rounds == 1
-            multiple = 1
-            while multiple <= rounds and new < MAX_CHAINS:
-                useful = multiple == rounds or rounds % multiple == 0 or multiple & (multiple - 1) == 0
-                if (only and multiple == 1) or (not only and useful):
-                    for k in range(stage + 1, stages + 1):
-                        work[new, k] = tiles[i, k]
-                    work[new, stage] = block * multiple
-                    if stage == 0 or block * multiple > bound:
-                        work[new, stage] = bound
-                    new += 1
-                if only:
-                    break
-                multiple += 1
-        count = new
-        for i in range(count):
-            for k in range(stage, stages + 1):
-                tiles[i, k] = work[i, k]
-    return count
-
-
-@njit
-def cut_all(bounds: Ints, tied: Flags, chains: Ints, tables: Tables) -> bool:
-    """Fill `tables.tiles` with ways to cut each dimension, and chains[d] with how many; False if none."""
-    for d in range(8):
-        chains[d] = cuts(bounds[d], tables.factors[:, d], tied, tables.tiles[d], tables.work)
-        if chains[d] == 0:
-            return False
-    return True
-
-
 @njit
 def prepare(bounds: Ints, shape: Ints, chains: Ints, tables: Tables) -> None:
     """Fill the tables of the first chains[d] chains in `tables.tiles`.
@@ -522,111 +462,3 @@ def prepare(bounds: Ints, shape: Ints, chains: Ints, tables: Tables) -> None:
                 padding,
                 tables.columns[i, j],
             )
-
-
-@inner
-def _score(
-    objective: int,
-    out: Floats,
-    score: Floats,
-) -> None:
-    score[1] = out[0]
-    if objective == ENERGY:
-        score[0] = out[0]
-        score[1] = out[1]
-    elif objective == LATENCY:
-        score[0] = out[1]
-    elif objective == EDP:
-        score[0] = out[0] * out[1]
-    else:
-        score[0] = out[2]
-
-
-def better(score: Sequence[float] | Floats, best: Sequence[float] | Floats) -> bool:
-    """Whether the first of two numbers is less, or equal and the second less."""
-    if score[0] < best[0] * (1 - 1e-12):
-        return True
-    return score[0] <= best[0] * (1 + 1e-12) and score[1] < best[1] * (1 - 1e-12)
-
-
-_better = inner(better)
-
-
-@njit
-def descend(
-    pick: Ints,
-    order: Ints,
-    best: Floats,
-    chains: Ints,
-    loops: Ints,
-    pairs: bool,
-    objective: int,
-    tables: Tables,
-    chip: Chip,
-    accesses: Floats,
-    out: Floats,
-    score: Floats,
-) -> int:
-    """Improve a mapping until no change helps; return the number of mappings evaluated.
-
-    Changes: the chain of one dimension; the order of one stage; then, if `pairs`, the chains of two
-    dimensions at once. `loops` lists the dimensions. `best` is filled with the score of the result.
-    """
-    evaluations = 0
-    active = len(loops)
-    stages = len(order)
-    dimension_moves = max(active, 1)
-    moves = dimension_moves + stages
-    if pairs:
-        moves += active * active
-    best[0] = np.inf
-    best[1] = np.inf
-    since = 0
-    move = 0
-    # A move that changed nothing is not tried again until another one has changed something.
-    while since < moves:
-        first = 0
-        second = 0
-        stage = -1
-        tries = 1
-        if move < dimension_moves:
-            first = loops[move] if active > 0 else 0
-            second = first
-            tries = chains[first]
-        elif move < dimension_moves + stages:
-            stage = move - dimension_moves
-            tries = 0 if chip.tied[stage] else 3
-        else:
-            pair = move - dimension_moves - stages
-            first = loops[pair // active]
-            second = loops[pair % active]
-            tries = chains[first] * chains[second] if first < second else 0
-        kept_first = pick[first]
-        kept_second = pick[second]
-        kept_order = order[max(stage, 0)]
-        improved = False
-        for i in range(tries):
-            if stage >= 0:
-                order[stage] = i
-            else:
-                pick[second] = i // chains[first] if first != second else i
-                pick[first] = i % chains[first]
-            evaluations += 1
-            if count(pick, order, tables, chip, accesses, out):
-                _score(objective, out, score)
-                if _better(score, best):
-                    best[0] = score[0]
-                    best[1] = score[1]
-                    improved = True
-                    kept_first = pick[first]
-                    kept_second = pick[second]
-                    kept_order = order[max(stage, 0)]
-        pick[first] = kept_first
-        pick[second] = kept_second
-        if stage >= 0:
-            order[stage] = kept_order
-        since = 0 if improved else since + 1
-        move = (move + 1) % moves
-        if improved and move >= dimension_moves + stages:
-            move = 0  # small changes first again
-    return evaluations
