@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from chipfit.cost.residence import (
     Extra,
@@ -23,6 +23,9 @@ from chipfit.cost.residence import (
 from chipfit.hardware.target import Target
 from chipfit.units import binary
 from chipfit.workload.network import Layer, Network, Tensor
+
+if TYPE_CHECKING:
+    from chipfit.cost.mapping import mapper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,8 @@ class LayerCost:
 
     `utilization` is useful multiply-accumulates over what all processing elements could do in the
     time. `energy_by_component_j` sums to `energy_j`; `latency_by_component_s` has the time each
-    part alone would need, of which the largest is `latency_s`. `mapping` is a printable loop nest.
+    part alone would need, of which the largest is `latency_s`. `mapping` is a printable loop nest,
+    `plan` the same in plain data, where the estimator has one (`mapping.explain` says what it does).
     `input_bits`, `weight_bits` and `accumulator_bits` are the widths that were priced.
     """
 
@@ -67,6 +71,7 @@ class LayerCost:
     weight_bits: int = 0
     accumulator_bits: int = 0
     mapping: str = ""
+    plan: mapper.Mapping | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The row of this layer in the document of `chipfit cost --json`."""
