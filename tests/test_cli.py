@@ -200,6 +200,19 @@ class TestTargets:
             assert number.key in result.stdout
             assert number.source.split()[0] in result.stdout
 
+    def test_what_a_level_may_do_is_shown_where_it_is_not_anything(self):
+        lines = run("targets", "eye3").stdout.splitlines()
+        said = [" ".join(line.split()) for line in lines if line.startswith("level ")]
+        assert said == [
+            "level dram holds input, weight, output",
+            "level global_buffer holds input, weight, output; input, weight, output may pass by",
+            "level register_file holds input, weight, output",
+        ]
+        example = Path(__file__).parents[1] / "examples/dataflows/weight_stationary.yaml"
+        text = " ".join(run("targets", example).stdout.split())
+        assert "level buffer holds input, weight, output; stationary weight level weights" in text
+        assert "level weights holds weight; loops over G, K, C, R, S array" in text
+
     def test_the_document_of_one_reads_back_equal(self):
         target = chipfit.Target.from_json(document("targets", "eyeriss"))
         assert target == chipfit.load_target("eyeriss")

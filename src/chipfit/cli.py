@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from chipfit.cost.base import AbstractEstimator, CostReport
     from chipfit.cost.measure import Measurement
-    from chipfit.hardware.target import Target
+    from chipfit.hardware.target import MemoryLevel, Target
     from chipfit.search.run import FitResult
     from chipfit.workload.network import Network
 
@@ -150,7 +150,13 @@ def cost(
             "capacity (memory on the chip) and multipliers (default: energy,latency).",
         ),
     ] = None,
-    page: Annotated[Path | None, typer.Option(help="With --sweep: also write a page with the plot.")] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a page: where energy and time go, and each layer's mapping as a loop nest; "
+            "with --sweep, the plot of the variants."
+        ),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="With --sweep: variants at once (default: one a core).")
     ] = None,
@@ -164,7 +170,7 @@ def cost(
     widths = _bits(bits) if bits is not None else None
     shapes = dict(map(_shape, shape or []))
     if not sweep:
-        given = {"--front": front, "--page": page, "--jobs": jobs, "--backend": backend}
+        given = {"--front": front, "--jobs": jobs, "--backend": backend}
         alone = [option for option, value in given.items() if value is not None]
         if alone:
             raise typer.BadParameter(f"{alone[0]} means nothing without --sweep")
@@ -182,8 +188,30 @@ def cost(
         )
         _print_json(document) if as_json else _print_sweep(document)
         return
-    report = method.estimate(found, load_target(target))
-    _print_json(report.to_json()) if as_json else _print_cost(report)
+    _check_page(page)
+    chip = load_target(target)
+    report = method.estimate(found, chip)
+    written = None if page is None else _write_page(report, found, chip, page)
+    if as_json:
+        _print_json({**report.to_json(), **({"page": written} if written else {})})
+    else:
+        _print_cost(report, written)
+
+
+def _check_page(page: Path | None) -> None:
+    """Refuse a page that cannot be written, before the work."""
+    if page is not None:
+        from chipfit.report import html  # it may not be installed
+
+        html.check_place(page)
+
+
+def _write_page(report: CostReport, network: Network, target: Target, page: Path) -> str:
+    """Write the page of a cost and say where it is."""
+    from chipfit.cost.mapping.explain import document
+    from chipfit.report import html
+
+    return str(html.write_cost(document(report, network, target), page))
 
 
 def _sweep(
@@ -199,10 +227,7 @@ def _sweep(
     """The document of a sweep; its page is written if there is to be one."""
     from chipfit.cost.sweep import check_front, price, read_sweep, workers
 
-    if page is not None:
-        from chipfit.report import html  # before the work: it may not be installed
-
-        html.check_place(page)
+    _check_page(page)
     quantities = tuple(name.strip() for name in front.split(","))
     check_front(quantities)
     found = read_sweep(target, axes)
@@ -451,7 +476,7 @@ def _print_warnings(console: Console, warnings: Sequence[str]) -> None:
         console.print(Text.assemble(("note: ", "yellow"), warning))
 
 
-def _print_cost(report: CostReport) -> None:
+def _print_cost(report: CostReport, page: str | None = None) -> None:
     from chipfit.units import binary, percent, si
 
     console = _console()
@@ -486,6 +511,7 @@ def _print_cost(report: CostReport) -> None:
             ("utilisation", percent(report.utilization)),
             ("method", report.method),
             ("known error", report.error),
+            *([("page", page)] if page else []),
         ],
     )  # fmt: skip
     _print_warnings(console, report.warnings)
@@ -542,10 +568,24 @@ def _print_targets(found: Sequence[Target]) -> None:
     console.print("chipfit targets NAME shows where each number comes from.", style="dim")
 
 
+def _freedom(level: MemoryLevel) -> str:
+    """What a level holds, and what it lets pass by, loops over and keeps where that is not anything."""
+    from chipfit.hardware.target import LOOPS, TENSORS
+
+    parts = [f"holds {', '.join(level.holds)}"]
+    if level.may_bypass:
+        parts.append(f"{', '.join(level.may_bypass)} may pass by")
+    if set(level.loops) != set(LOOPS):
+        parts.append(f"loops over {', '.join(level.loops) or 'nothing'}")
+    if set(level.stationary) != set(TENSORS):
+        parts.append(f"stationary {', '.join(level.stationary)}")
+    return "; ".join(parts)
+
+
 def _print_target(target: Target) -> None:
     console = _console()
     pairs = [(target.name, target.description), ("source", target.source)]
-    pairs += [(f"level {level.name}", f"holds {', '.join(level.holds)}") for level in target.levels]
+    pairs += [(f"level {level.name}", _freedom(level)) for level in target.levels]
     pairs += [
         (
             f"array {array.name}",

@@ -45,7 +45,17 @@ arrays:
     hop_energy: 0.5 pJ
 """
 
-PRESETS = ["edge_npu", "ethos_u55_like", "eyeriss", "eyeriss_synergy", "simba_synergy", "tpu_like"]
+PRESETS = [
+    "edge_npu",
+    "ethos_u55_like",
+    "eye16",
+    "eye3",
+    "eyeriss",
+    "eyeriss_synergy",
+    "simba_synergy",
+    "tpu_like",
+]
+DATAFLOWS = sorted((Path(__file__).parents[2] / "examples/dataflows").glob("*.yaml"))
 
 
 def message_of(text: str) -> str:
@@ -170,6 +180,107 @@ def test_ethos_u55_like_multiplies_128_times_in_each_of_the_four_cycles_of_a_bea
     assert ethos.main_memory.bandwidth_bits_per_cycle == pytest.approx(4 * 8)  # 0.5e9 * 8 / 125e6
 
 
+@pytest.mark.parametrize(
+    ("name", "file_words"),
+    [("eye3", [(256, TENSORS)]), ("eye16", [(12, ("input",)), (224, ("weight",)), (24, ("output",))])],
+)
+def test_the_common_targets_are_as_mapping_tools_were_compared_on_them(name, file_words):
+    target = load_target(name)
+    dram, buffer, *files = target.levels
+    # 1 unit = 1 pJ: file 1, buffer 6, DRAM 200, MAC 1
+    assert (dram.read_energy_j, dram.write_energy_j) == (200e-12, 200e-12)
+    assert (buffer.read_energy_j, buffer.write_energy_j) == (6e-12, 6e-12)
+    assert [(f.read_energy_j, f.write_energy_j) for f in files] == [(1e-12, 1e-12)] * len(files)
+    assert target.arithmetic.energy_j(16, 16, 16) == 1e-12
+    assert {level.word_bits for level in target.levels} == {16}
+    assert (dram.bandwidth_bits_per_cycle, buffer.bandwidth_bits_per_cycle) == (4 * 16, 32 * 16)
+    assert [level.bandwidth_bits_per_cycle for level in files] == [None] * len(files)
+    assert buffer.size_bits == 108 * 1024 * 8 == 55296 * 16
+    assert set(buffer.may_bypass) == set(buffer.holds) == set(TENSORS)
+    assert [(level.size_bits, level.holds) for level in files] == [(16 * n, holds) for n, holds in file_words]
+    (array,) = target.arrays
+    assert (array.below, array.rows, array.columns, array.hop_energy_j) == (buffer.name, 14, 12, 0.0)
+    assert set(array.row_dimensions) == set(array.column_dimensions) == set(DIMENSIONS)
+    assert (target.native_bits, target.partial_sum_bits, target.static_power_w) == (16, 16, 0.0)
+
+
+def test_eyeriss_synergy_loops_as_its_source():
+    # arXiv 2404.05368, with its P Q R S written Q P S R: DRAM R=S=P=1; buffer Q=R=S=1, of which R and S are
+    # free here; spads C, M and R
+    dram, buffer, *spads = load_target("eyeriss_synergy").levels
+    assert set(DIMENSIONS) - set(dram.loops) == {"S", "R", "Q"}
+    assert set(DIMENSIONS) - set(buffer.loops) == {"P"}
+    assert [set(spad.loops) for spad in spads] == [{"C", "K", "S"}] * 3
+
+
+def test_the_example_dataflows_are_named_as_their_files():
+    assert [path.stem for path in DATAFLOWS] == [
+        f"{tensor}_stationary" for tensor in ("input", "output", "row", "weight")
+    ]
+    assert [load_target(path).name for path in DATAFLOWS] == [path.stem for path in DATAFLOWS]
+    assert {load_target(path).processing_elements for path in DATAFLOWS} == {256}
+
+
+def test_what_a_level_lets_pass_by_loops_over_and_keeps_is_read():
+    text = TOY.replace(
+        "source: a book", "may_bypass: [output]\n    loops: [K, C, P]\n    stationary: [weight, output]"
+    ).replace("holds: [weight]", "holds: [weight]\n    loops: []")
+    dram, buffer, registers = parse_target(text, "toy.yaml").levels
+    assert (buffer.may_bypass, buffer.loops) == (("output",), ("K", "C", "P"))
+    assert buffer.stationary == ("weight", "output")
+    assert (registers.loops, registers.stationary) == ((), TENSORS)
+    assert (dram.may_bypass, dram.loops, dram.stationary) == ((), DIMENSIONS, TENSORS)
+
+
+def test_a_dimension_that_no_level_loops_over_must_be_unrolled():
+    text = TOY.replace("    word_bits", "    loops: [N, G, K, P, Q, S]\n    word_bits")
+    assert {level.loops for level in parse_target(text, "toy.yaml").levels} == {
+        ("N", "G", "K", "P", "Q", "S")
+    }
+    # One row unrolls nothing.
+    assert message_of(text.replace("rows: 4", "rows: 1")) == (
+        "toy.yaml: no level may loop over C, R, and no array may unroll them"
+    )
+
+
+def test_a_nest_starts_where_activations_stay():
+    text = TOY + "activations: {level: buffer}\n"
+    inside = text.replace("holds: [weight]", "holds: [weight]\n    loops: [P, Q]")
+    assert message_of(inside.replace("source: a book", "loops: [N, G, K]")) == (
+        "toy.yaml: no level may loop over S, and no array may unroll it"
+    )
+    assert message_of(text.replace("source: a book", "may_bypass: [input]")) == (
+        "toy.yaml: levels[1].may_bypass: activations stay in 'buffer'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("of_sums", "message"),
+    [
+        ("loops: [K, P]", None),
+        ("loops: [K]", "no level may loop over P, and no array may unroll it"),
+        (
+            "loops: [P], stationary: [output]",
+            "levels 'registers', 'sums' lie side by side, but have no stationary tensor in common",
+        ),
+    ],
+)
+def test_levels_side_by_side_share_their_loops(of_sums, message):
+    text = (
+        TOY.replace("bandwidth: 0.8 GB/s", "loops: [N, G]")
+        .replace("source: a book", "loops: [Q, S]")
+        .replace("holds: [weight]", "holds: [weight]\n    loops: [C, P]\n    stationary: [weight]")
+    )
+    sums = (
+        f"  - {{name: sums, words: 4, word_bits: 16, holds: [output], energy: {{access: 1 fJ}}, {of_sums}}}\n"
+    )
+    text = text.replace("arrays:\n", sums + "arrays:\n")
+    if message is None:
+        assert parse_target(text, "toy.yaml").levels[3].loops == ("K", "P")
+    else:
+        assert message_of(text) == f"toy.yaml: {message}"
+
+
 def test_where_activations_stay_is_read():
     text = TOY + "activations: {level: buffer, channels: 16}\ncoded_weights: true\nvector_cycles: {Add: 2}\n"
     toy = parse_target(text, "toy.yaml")
@@ -193,7 +304,7 @@ def test_an_unknown_name_has_the_nearest_preset_and_how_to_give_a_file():
     with pytest.raises(TargetError) as caught:
         load_target("zzz")
     assert str(caught.value) == (
-        "unknown target 'zzz'; valid: edge_npu, ethos_u55_like, eyeriss, eyeriss_synergy, simba_synergy, tpu_like; "
+        "unknown target 'zzz'; valid: edge_npu, ethos_u55_like, eye16, eye3, eyeriss, eyeriss_synergy, simba_synergy, tpu_like; "
         "or give a YAML file by its path, ./zzz.yaml"
     )
 
@@ -296,6 +407,15 @@ def test_what_is_not_yaml_is_refused_with_its_place(text, message):
         ("holds: [weight]", "holds: weight", "levels[2].holds must be a list of tensors, got 'weight'"),
         ("holds: [weight]", "holds: [weight, weight]", "levels[2].holds names a tensor twice: weight, weight"),
         ("holds: [weight]", "holds: []", "levels[2].holds must name at least one tensor"),
+        ("holds: [weight]", "holds: [weight]\n    loops: [k, C]", "levels[2].loops names unknown dimension 'k', did you mean 'K'?"),
+        ("holds: [weight]", "holds: [weight]\n    loops: [K, K]", "levels[2].loops names a dimension twice: K, K"),
+        ("holds: [weight]", "holds: [weight]\n    loops: K", "levels[2].loops must be a list of dimensions, got 'K'"),
+        ("holds: [weight]", "holds: [weight]\n    lops: [K]", "unknown key 'lops' in levels[2], did you mean 'loops'?"),
+        ("holds: [weight]", "holds: [weight]\n    stationary: []", "levels[2].stationary must name at least one tensor"),
+        ("holds: [weight]", "holds: [weight]\n    stationary: [wieght]", "levels[2].stationary names unknown tensor 'wieght', did you mean 'weight'?"),
+        ("holds: [weight]", "holds: [weight]\n    may_bypass: [wieght]", "levels[2].may_bypass names unknown tensor 'wieght', did you mean 'weight'?"),
+        ("holds: [weight]", "holds: [weight]\n    may_bypass: [input, output]", "levels[2].may_bypass: it does not hold input, output"),
+        ("bandwidth: 0.8 GB/s", "may_bypass: [input]", "levels[0].may_bypass: nothing passes the main memory by"),
         ("bandwidth: 0.8 GB/s", "holds: [input]", "levels[0].holds: the main memory must hold input, weight, output"),
         ("source: a book", "holds: [weight]", "no level below the main memory holds 'input'; no level below the main memory holds 'output'"),
         ("name: registers", "name: buffer", "levels[2].name 'buffer' is used twice"),
@@ -353,6 +473,22 @@ def test_all_mistakes_are_in_one_message():
         "arrays[0].rows is missing; "
         "arrays[0].columns must be a whole number, got 'four'; "
         "arrays[0].below names no level 'cache'; valid: buffer, dram, registers"
+    )
+
+
+def test_mistakes_in_what_a_level_may_do_are_in_one_message():
+    text = (
+        TOY.replace("bandwidth: 0.8 GB/s", "may_bypass: [weight]")
+        .replace("source: a book", "loops: [K, c]\n    stationary: []")
+        .replace("holds: [weight]", "holds: [weight]\n    may_bypass: [input]")
+        .replace("rows: 4", "rows: four")
+    )
+    assert message_of(text) == (
+        "toy.yaml: levels[1].loops names unknown dimension 'c', did you mean 'C'?; "
+        "levels[1].stationary must name at least one tensor; "
+        "arrays[0].rows must be a whole number, got 'four'; "
+        "levels[0].may_bypass: nothing passes the main memory by; "
+        "levels[2].may_bypass: it does not hold input"
     )
 
 

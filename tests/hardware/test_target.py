@@ -145,6 +145,46 @@ def test_a_level_is_found_by_name():
             {"levels": (DRAM, replace(BUFFER, read_energy_j=-1.0))},
             "levels[1].read_energy_j must be at least 0, got -1",
         ),
+        (
+            {"levels": (DRAM, replace(BUFFER, may_bypass=("wieght", "input"), holds=("weight", "output")))},
+            "levels[1].may_bypass names unknown tensor 'wieght', did you mean 'weight'?; "
+            "levels[1].may_bypass: it does not hold input",
+        ),
+        (
+            {"levels": (DRAM, replace(BUFFER, loops=("K", "Z")))},
+            "levels[1].loops names unknown dimension 'Z'; valid: C, G, K, N, P, Q, R, S",
+        ),
+        (
+            {"levels": (DRAM, replace(BUFFER, stationary=()))},
+            "levels[1].stationary must name at least one tensor",
+        ),
+        (
+            {"levels": (replace(DRAM, may_bypass=("input",)), BUFFER)},
+            "levels[0].may_bypass: nothing passes the main memory by",
+        ),
+        (
+            {
+                "levels": (DRAM, replace(BUFFER, may_bypass=("output",))),
+                "activations": Residence(level="buffer"),
+            },
+            "levels[1].may_bypass: activations stay in 'buffer'",
+        ),
+        (
+            # The array unrolls C and K.
+            {"levels": (replace(DRAM, loops=("N", "G", "P")), replace(BUFFER, loops=("Q", "R")))},
+            "no level may loop over S, and no array may unroll it",
+        ),
+        (
+            {
+                "levels": (
+                    DRAM,
+                    BUFFER,
+                    level("left", size_bits=64, holds=("input",), stationary=("input",)),
+                    level("right", size_bits=64, holds=("weight",), stationary=("weight",)),
+                )
+            },
+            "levels 'left', 'right' lie side by side, but have no stationary tensor in common",
+        ),
         ({"arrays": (replace(PE, rows=0),)}, "arrays[0].rows must be at least 1, got 0"),
         (
             {"arrays": (replace(PE, below="bufer"),)},

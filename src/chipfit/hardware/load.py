@@ -18,6 +18,9 @@
         word_bits: 64
         energy: {table: cacti45, node_nm: 28}    computed from size and word width
         holds: [input, output]                   left out: all of input, weight, output
+        may_bypass: [output]                     what may pass by if that is better; left out: nothing
+        loops: [K, C, P, Q]                      dimensions it may loop over; left out: N G K C P Q R S
+        stationary: [weight]                     of what one tile may stay; left out: any tensor
     arrays:
       - name: pe
         below: buffer                            what is further in exists once per element
@@ -53,6 +56,7 @@ from chipfit.hardware.target import (
     MemoryLevel,
     Residence,
     Target,
+    freedom_problems,
     structure_problems,
 )
 from chipfit.units import parse
@@ -168,7 +172,7 @@ def build_target(data: Mapping[Any, Any], file: str) -> Target:
     problems += _structure(data)
     target = None
     if model is not None:
-        target, more = _build(model, file)
+        target, more = _build(model, file, sound=not problems)
         problems += more
     if problems or target is None:
         raise TargetError(f"{file}: " + "; ".join(dict.fromkeys(problems)))
@@ -326,6 +330,11 @@ class _Mac(_Part):
     source: _Text | None = None
 
 
+_Tensors = Annotated[tuple[str, ...], BeforeValidator(_one_of("tensor", TENSORS, empty=False))]
+_TensorsIfAny = Annotated[tuple[str, ...], BeforeValidator(_one_of("tensor", TENSORS, empty=True))]
+_Dimensions = Annotated[tuple[str, ...], BeforeValidator(_one_of("dimension", DIMENSIONS, empty=True))]
+
+
 class _Level(_Part):
     name: _Text
     word_bits: _Width
@@ -333,12 +342,12 @@ class _Level(_Part):
     size: Annotated[int, BeforeValidator(_size)] | None = None
     words: _Count | None = None
     bandwidth: Annotated[tuple[float, str], BeforeValidator(_bandwidth)] | None = None
-    holds: Annotated[tuple[str, ...], BeforeValidator(_one_of("tensor", TENSORS, empty=False))] = TENSORS
+    holds: _Tensors = TENSORS
+    may_bypass: _TensorsIfAny = ()
+    loops: _Dimensions = DIMENSIONS
+    stationary: _Tensors = TENSORS
     source: _Text | None = None
     sources: _Sources = Field(default_factory=dict)
-
-
-_Dimensions = Annotated[tuple[str, ...], BeforeValidator(_one_of("dimension", DIMENSIONS, empty=True))]
 
 
 class _Array(_Part):
@@ -454,7 +463,9 @@ def _structure(data: Mapping[Any, Any]) -> list[str]:
     arrays = _mappings(data.get("arrays"))
     if not levels:
         return []
-    holds = [_known_holds(level) for level in levels]
+    holds = [
+        _names(level, "holds", TENSORS, empty=False) if "holds" in level else TENSORS for level in levels
+    ]
     problems = structure_problems(
         [_text(level, "name") for level in levels],
         holds[0],
@@ -464,6 +475,7 @@ def _structure(data: Mapping[Any, Any]) -> list[str]:
     if None not in holds[1:]:
         held = {tensor for held in holds[1:] for tensor in held or ()}
         problems += [f"no level below the main memory holds '{t}'" for t in TENSORS if t not in held]
+    problems += _freedom(levels, arrays, data.get("activations"))
     for index, level in enumerate(levels):
         given = [key for key in ("size", "words") if key in level]
         if index == 0 and given:
@@ -518,21 +530,65 @@ def _text(data: Mapping[Any, Any], key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _known_holds(level: Mapping[Any, Any]) -> tuple[str, ...] | None:
-    if "holds" not in level:
-        return TENSORS
+def _names(data: Mapping[Any, Any], key: str, valid: Sequence[str], *, empty: bool) -> tuple[str, ...] | None:
+    """A list of tensors or dimensions, if the file has a valid one there."""
     try:
-        return _one_of("tensor", TENSORS, empty=False)(level["holds"])
-    except ValueError:
+        return _one_of("name", valid, empty=empty)(data[key])
+    except (KeyError, ValueError):
         return None
+
+
+def _freedom(
+    levels: Sequence[Mapping[Any, Any]], arrays: Sequence[Mapping[Any, Any]], activations: object
+) -> list[str]:
+    """Contradictions in what levels let pass by, loop over and keep. What cannot be read allows all."""
+    return freedom_problems(
+        [_sketched_level(level) for level in levels],
+        [_sketched_array(array) for array in arrays],
+        Residence(level=_text(cast("dict[Any, Any]", activations), "level") or "")
+        if isinstance(activations, dict)
+        else None,
+    )
+
+
+def _sketched_level(level: Mapping[Any, Any]) -> MemoryLevel:
+    lists: dict[str, Any] = {
+        "holds": _names(level, "holds", TENSORS, empty=False),
+        "may_bypass": _names(level, "may_bypass", TENSORS, empty=True),
+        "loops": _names(level, "loops", DIMENSIONS, empty=True),
+        "stationary": _names(level, "stationary", TENSORS, empty=False),
+    }
+    return MemoryLevel(
+        name=_text(level, "name") or "",
+        word_bits=1,
+        read_energy_j=0.0,
+        write_energy_j=0.0,
+        source="",
+        **{key: names for key, names in lists.items() if names is not None},
+    )
+
+
+def _sketched_array(array: Mapping[Any, Any]) -> Array:
+    sizes = [array.get(key) for key in ("rows", "columns")]
+    sides = [_names(array, key, DIMENSIONS, empty=True) for key in ("row_dimensions", "column_dimensions")]
+    rows, columns = (size if isinstance(size, int) else 2 for size in sizes)
+    row_dimensions, column_dimensions = (DIMENSIONS if side is None else side for side in sides)
+    return Array(
+        name="",
+        below=_text(array, "below") or "",
+        rows=rows,
+        columns=columns,
+        row_dimensions=row_dimensions,
+        column_dimensions=column_dimensions,
+    )
 
 
 # ---------------------------------------------------------------------------------------------
 # From the file to the target
 
 
-def _build(model: _Target, file: str) -> tuple[Target | None, list[str]]:
-    """The target, or what keeps it from being one."""
+def _build(model: _Target, file: str, *, sound: bool) -> tuple[Target | None, list[str]]:
+    """The target, or what (else, if it is not sound) keeps it from being one."""
     whole = model.source or f"stated in {file}"
     problems = list(_source_problems(model))
     sources = dict(model.sources)
@@ -573,7 +629,7 @@ def _build(model: _Target, file: str) -> tuple[Target | None, list[str]]:
     if partial is not None and partial < model.native_bits:
         problems.append(f"partial_sum_bits ({partial}) is below native_bits ({model.native_bits})")
     complete = len(levels) == len(order) and all(array.below in order for array in arrays)
-    if problems or arithmetic is None or not complete:
+    if problems or arithmetic is None or not complete or not sound:
         return None, problems
     try:
         target = Target(
@@ -625,6 +681,9 @@ def _level(level: _Level, clock_hz: float, whole: str) -> MemoryLevel:
         size_bits=size_bits,
         bandwidth_bits_per_cycle=per_cycle,
         holds=level.holds,
+        may_bypass=level.may_bypass,
+        loops=level.loops,
+        stationary=level.stationary,
     )
 
 
