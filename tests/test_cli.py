@@ -114,6 +114,24 @@ class TestCost:
     def test_a_missing_target_is_a_usage_error(self):
         assert "Missing option '--target'" in usage("cost", "lenet5")
 
+    def test_a_page_is_written_and_its_place_is_said(self, tmp_path):
+        page, arguments = tmp_path / "cost.html", ("cost", "lenet5", "-t", "eyeriss", "--bits", "8,8")
+        assert document(*arguments, "--page", page)["page"] == str(page)
+        text = page.read_text()
+        assert "lenet5 <span>on</span> eyeriss" in text
+        assert "parallel K in 0.." in text
+        assert str(page) in run(*arguments, "--page", page).stdout.replace("\n", "")
+
+    @pytest.mark.parametrize("estimator", ["roofline", "systolic-ws"])
+    def test_a_page_of_an_estimator_without_loop_nests_is_written_too(self, estimator, tmp_path):
+        document("cost", "lenet5", "-t", "eyeriss", "--estimator", estimator, "--page", tmp_path / "a.html")
+        assert "Where the energy goes" in (tmp_path / "a.html").read_text()
+
+    def test_a_page_that_cannot_be_written_is_refused_before_the_work(self, tmp_path):
+        assert mistake("cost", "lenet5", "-t", "eyeriss", "--page", tmp_path) == (
+            f"cannot write {tmp_path}: Is a directory"
+        )
+
 
 SWEEP = ("cost", "lenet5", "-t", "edge_npu", "--estimator", "roofline", "--backend", "sequential")
 
@@ -178,7 +196,6 @@ class TestSweep:
 
     def test_options_of_a_sweep_mean_nothing_without_one(self):
         for option, value in (
-            ("--page", "a.html"),
             ("--jobs", "2"),
             ("--front", "energy,dram"),
             ("--backend", "loky"),

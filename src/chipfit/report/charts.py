@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chipfit import units
-from chipfit.report import variants
+from chipfit.report import nests, variants
 from chipfit.report.history import QUANTITIES, Candidate, CostDocument, Epoch, History
 
 BEFORE, AFTER, CHOSEN, MUTED, INK, GRID = "#b3bac2", "#0072b2", "#d55e00", "#8a94a0", "#1f2933", "#e6e9ed"
@@ -502,6 +502,137 @@ def _cloud(
         "text": [_plain(variants.place(v, axes) or name) for v in found],
         "hovertemplate": f"%{{text}}<br>{shown}<extra></extra>",
     }  # fmt: skip
+
+
+def cost_charts(document: Mapping[str, Any]) -> list[Chart]:
+    """The charts of a cost: energy and latency by layer, and the roofline if there is one."""
+    tints = nests.colours(document)
+    found = (
+        _energy_of_layers(document, tints),
+        _latency_of_layers(document, tints),
+        _roofline(document, tints),
+    )
+    return [chart for chart in found if chart is not None]
+
+
+def _energy_of_layers(document: Mapping[str, Any], tints: Mapping[str, str]) -> Chart:
+    rows = document["layers"]
+    scale, unit = _scale((row["energy_j"] for row in rows), "J")
+    data: list[dict[str, Any]] = [
+        {
+            "type": "bar", "name": _plain(component), "x": [_plain(row["name"]) for row in rows],
+            "y": [row["energy_by_component_j"].get(component, 0.0) * scale for row in rows],
+            "marker": {"color": tints[component]},
+            "hovertemplate": f"%{{x}}<br>{_plain(component)}: %{{y:.3g}} {unit}<extra></extra>",
+        }
+        for component in tints
+        if document["totals"]["energy_by_component_j"].get(component)
+    ]  # fmt: skip
+    layout = _layout(barmode="stack", bargap=0.25, xaxis=_layer_axis(), yaxis=_axis(f"energy ({unit})"))
+    caption = "Energy of one inference, layer by layer in the order in which they run."
+    return Chart(
+        name="energy", title="Energy by layer", caption=caption, data=data, layout=layout, height=420
+    )
+
+
+def _latency_of_layers(document: Mapping[str, Any], tints: Mapping[str, str]) -> Chart:
+    """Time of every layer, coloured by what it waits for."""
+    rows = document["layers"]
+    scale, unit = _scale((row["latency_s"] for row in rows), "s")
+    data: list[dict[str, Any]] = []
+    for component in dict.fromkeys(nests.bound(row) for row in rows):
+        own = [row for row in rows if nests.bound(row) == component]
+        data.append(
+            {
+                "type": "bar", "name": _limited(component), "x": [_plain(row["name"]) for row in own],
+                "y": [row["latency_s"] * scale for row in own], "marker": {"color": tints[component]},
+                "text": [_times(row) for row in own], "textposition": "none",
+                "hovertemplate": f"%{{x}}: %{{y:.3g}} {unit}<br>%{{text}}<extra></extra>",
+            }
+        )  # fmt: skip
+    able = [row for row in rows if row["macs"]]
+    least = [row["macs"] / document["bounds"]["macs_per_s"] * scale for row in able]
+    mark = {"symbol": "line-ew", "size": 13, "line": {"width": 2.5, "color": CHOSEN}}
+    data.append(
+        {
+            "type": "scatter", "mode": "markers", "name": "if all multipliers were busy", "y": least,
+            "x": [_plain(row["name"]) for row in able], "marker": mark,
+            "hovertemplate": f"%{{x}}: %{{y:.3g}} {unit} if all multipliers were busy<extra></extra>",
+        }
+    )  # fmt: skip
+    order = {"categoryorder": "array", "categoryarray": [_plain(row["name"]) for row in rows]}
+    layout = _layout(
+        barmode="stack",
+        bargap=0.25,
+        xaxis={**_layer_axis(), **order},
+        yaxis={**_axis(f"latency ({unit})"), "range": [0, 1.05 * scale * max(r["latency_s"] for r in rows)]},
+    )
+    caption = (
+        "Latency of every layer, coloured by its slowest component: that alone decides. "
+        "The line is the time that its multiplications would take if all multipliers were busy."
+    )
+    return Chart(
+        name="latency", title="Latency by layer", caption=caption, data=data, layout=layout, height=420
+    )
+
+
+def _limited(component: str) -> str:
+    return "multiplying" if component == "compute" else f"limited by {_plain(component)}"
+
+
+def _times(row: Mapping[str, Any]) -> str:
+    times = sorted(row["latency_by_component_s"].items(), key=lambda item: -item[1])
+    return "<br>".join(f"{_plain(name)} {units.si(seconds, 's')}" for name, seconds in times)
+
+
+def _roofline(document: Mapping[str, Any], tints: Mapping[str, str]) -> Chart | None:
+    """Work a second of every layer against its work per byte of main-memory traffic."""
+    rows = [row for row in document["layers"] if row["macs"] and row["dram_bits"] and row["latency_s"]]
+    if not rows:
+        return None
+    memory, most = _plain(document["main_memory"]), document["bounds"]["macs_per_s"]
+    bits_per_s = document["bounds"]["dram_bits_per_s"]
+    across = [8 * row["macs"] / row["dram_bits"] for row in rows]
+    low, high = min(across) / 3, max(across) * 3
+    line = {"color": INK, "width": 2}
+    if bits_per_s is None:
+        roof = [(low, most), (high, most)]
+    else:
+        knee = 8 * most / bits_per_s
+        low, high = min(low, knee / 3), max(high, knee * 3)
+        roof = [(low, low * bits_per_s / 8), (knee, most), (high, most)]
+    data: list[dict[str, Any]] = [
+        {"type": "scatter", "mode": "lines", "name": "roof", "x": [x for x, _ in roof],
+         "y": [y for _, y in roof], "line": line, "hoverinfo": "skip", "showlegend": False}
+    ]  # fmt: skip
+    for component in dict.fromkeys(nests.bound(row) for row in rows):
+        own = [(x, row) for x, row in zip(across, rows, strict=True) if nests.bound(row) == component]
+        longest = max(row["latency_s"] for _, row in own)
+        named = next(row for _, row in own if row["latency_s"] == longest)
+        data.append(
+            {
+                "type": "scatter", "mode": "markers+text", "name": _limited(component),
+                "x": [x for x, _ in own], "y": [row["macs"] / row["latency_s"] for _, row in own],
+                "text": [f"{_plain(r['name'])}  " if r is named else "" for _, r in own],
+                "textposition": "middle left", "textfont": {"size": 12},
+                "customdata": [f"{_plain(r['name'])}: {units.percent(r['utilization'])}" for _, r in own],
+                "marker": {"size": 11, "color": tints[component], "opacity": 0.85,
+                           "line": {"color": "#ffffff", "width": 1}},
+                "hovertemplate": "%{customdata} busy<br>%{x:.3g} MAC/byte, %{y:.3s}MAC/s<extra></extra>",
+            }
+        )  # fmt: skip
+    axis = {"type": "log", "dtick": 1, "tickformat": "~s"}
+    layout = _layout(
+        xaxis={**_axis(f"multiply-accumulates per byte over {memory}"), **axis},
+        yaxis={**_axis("multiply-accumulates a second"), **axis},
+        hovermode="closest",
+    )
+    slope = "" if bits_per_s is None else f" The slope is {units.si(bits_per_s / 8, 'B')}/s of {memory}."
+    caption = (
+        f"What the chip could do (the line) and does (each layer, by what limits it; of each colour the one "
+        f"that takes longest is named); the flat part is {units.si(most, 'MAC')}/s.{slope}"
+    )
+    return Chart(name="roofline", title="Roofline", caption=caption, data=data, layout=layout, height=440)
 
 
 def _in_order(epochs: Sequence[Epoch], candidate: str) -> list[Epoch]:

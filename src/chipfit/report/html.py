@@ -15,8 +15,8 @@ from plotly.offline import get_plotlyjs
 
 from chipfit import units
 from chipfit.errors import RecordError
-from chipfit.report import variants
-from chipfit.report.charts import ORIGINS, Chart, charts, variants_front
+from chipfit.report import nests, variants
+from chipfit.report.charts import ORIGINS, Chart, charts, cost_charts, variants_front
 from chipfit.report.history import QUANTITIES, Candidate, Final, History, read_history
 from chipfit.report.record import Records, write_atomically
 
@@ -112,6 +112,30 @@ def render_variants(document: Mapping[str, Any]) -> str:
         best=variants.best(document),
         reasons=variants.reasons(document),
         remarks=document["warnings"],
+    )
+
+
+def write_cost(document: Mapping[str, Any], path: Path) -> Path:
+    """Write the page of a cost, from the document of `mapping.explain.document`, and say where it is.
+
+    Raises:
+        RecordError: the page cannot be written.
+    """
+    write_atomically(path, render_cost(document).encode())
+    return path
+
+
+def render_cost(document: Mapping[str, Any]) -> str:
+    """The page of a cost: where energy and time go, and every mapping as a loop nest."""
+    return page(
+        "nests.html",
+        {chart.name: chart for chart in cost_charts(document)},
+        document=document,
+        estimate=document,
+        summary=nests.summary(document),
+        amounts=nests.amounts(document),
+        components=nests.components(document),
+        layers=nests.layers(document),
     )
 
 
