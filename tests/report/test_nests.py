@@ -269,3 +269,4 @@ def test_a_network_that_takes_nothing_has_a_page(found):
     totals["energy_by_component_j"] = {"dram": 0.0}
     text = render_cost({**found, "layers": [nothing], "memories": [[]], "totals": totals})
     assert "No loop nest" in text
+    assert "Each layer is a loop nest" not in text

@@ -613,8 +613,8 @@ def _roofline(document: Mapping[str, Any], tints: Mapping[str, str]) -> Chart | 
             {
                 "type": "scatter", "mode": "markers+text", "name": _limited(component),
                 "x": [x for x, _ in own], "y": [row["macs"] / row["latency_s"] for _, row in own],
-                "text": [f"{_plain(r['name'])}  " if r is named else "" for _, r in own],
-                "textposition": "middle left", "textfont": {"size": 12},
+                "text": [_plain(r["name"]) if r is named else "" for _, r in own],
+                "textposition": "bottom center", "textfont": {"size": 12},
                 "customdata": [f"{_plain(r['name'])}: {units.percent(r['utilization'])}" for _, r in own],
                 "marker": {"size": 11, "color": tints[component], "opacity": 0.85,
                            "line": {"color": "#ffffff", "width": 1}},

@@ -136,6 +136,7 @@ def render_cost(document: Mapping[str, Any]) -> str:
         amounts=nests.amounts(document),
         components=nests.components(document),
         layers=nests.layers(document),
+        nested=any(document["memories"]),
     )
 
 
