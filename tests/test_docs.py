@@ -8,12 +8,14 @@
                              A file of examples/ of that name must be the same
     ```text                  left alone
 
-Fits are run with one epoch instead of many, so no number that retraining decides is compared.
+Pages are run beside a copy of examples/. Fits are run with one epoch instead of many, so no number that
+retraining decides is compared.
 """
 
 import doctest
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +69,7 @@ def run_command(where, command, expected, folder):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_a_page_does_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "examples", "examples")
     namespace = {"__name__": "page"}
     for where, language, file, text in blocks(page):
         if file:
