@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chipfit.cost.mapping import mapper
 from chipfit.cost.mapping.mapper import (
     Mapping,
     MapSpace,
@@ -18,6 +19,7 @@ from chipfit.cost.mapping.mapper import (
     ways_to_hold,
 )
 from chipfit.errors import MappingError
+from chipfit.hardware.load import load_target
 from chipfit.hardware.target import TENSORS, Arithmetic, Array, MemoryLevel, Target
 from chipfit.workload.network import DIMENSIONS, Loops
 
@@ -39,7 +41,7 @@ def targets(draw):
                 write_energy_j=draw(st.sampled_from([1.0, 2.0])) * 8.0 ** (count - i),
                 source="",
                 size_bits=None if i == 0 else draw(st.integers(6, 14)) * 2 * word,
-                bandwidth_bits_per_cycle=draw(st.sampled_from([None, 2.0 * word])),
+                bandwidth_bits_per_cycle=draw(st.sampled_from([None, 0.5 * word, 2.0 * word])),
                 holds=holds,
                 may_bypass=() if i == 0 or draw(st.booleans()) else holds[:1],
                 loops=DIMENSIONS if free or i == 0 else tuple(sorted(draw(some))),
@@ -169,7 +171,7 @@ OBJECTIVES = {
     targets(),
     nests(24),
     st.sampled_from([MapSpace(), MapSpace(ragged=False), MapSpace(imperfect=True)]),
-    st.sampled_from([(4, 4, 4, 4), (8, 4, 4, 8), (3, 4, 2, 12)]),
+    st.sampled_from([(4, 4, 4, 4), (8, 4, 4, 8), (3, 4, 2, 12), (4, 4, 2, 20)]),
 )
 def test_the_search_finds_the_best_of_everything(target, loops, space, bits):
     widths = Widths(input=bits[0], weight=bits[1], output=bits[2], partial_sum=bits[3])
@@ -189,3 +191,37 @@ def test_the_search_finds_the_best_of_everything(target, loops, space, bits):
         found = evaluate(answer.mapping, loops, target, widths, mac_energy_j=3.0, streamed_words=2.0)
         assert found is not None
         assert measure(found) == pytest.approx(best, rel=1e-7), objective
+
+
+@pytest.mark.parametrize("target", ["eyeriss", "eyeriss_synergy", "tpu_like", "edge_npu", "eye16"])
+@pytest.mark.parametrize("objective", ["energy", "edp", "latency"])
+def test_shortcuts_change_no_answer(target, objective, monkeypatch):
+    """Bounds on time, and labels left out because others are better, against a search without either."""
+    nests = [
+        Loops(K=16, C=3, P=32, Q=32, R=3, S=3, padding=(2, 2)),
+        Loops(G=24, P=14, Q=14, R=3, S=3, stride=(2, 2)),
+        Loops(K=40, C=24, P=7, Q=7),
+        Loops(K=10, C=64),
+    ]
+    chip = load_target(target)
+    widths = Widths(input=8, weight=8, output=8, partial_sum=20)
+    space = MapSpace(ragged=target == "eyeriss")
+
+    def answers():
+        return [find(nest, chip, widths, objective=objective, space=space) for nest in nests]
+
+    quick = answers()
+    whole = mapper.plan_of
+
+    def without(*args):
+        plan = whole(*args)
+        return plan._replace(speed=plan.speed * 0, complete=False)
+
+    monkeypatch.setattr(mapper, "plan_of", without)
+    mapper.settings_of.cache_clear()
+    slow = answers()
+    mapper.settings_of.cache_clear()
+    for one, other in zip(quick, slow, strict=True):
+        if one.gap == other.gap == 0:
+            assert one.score == pytest.approx(other.score, rel=1e-9)
+    assert sum(answer.gap == 0 for answer in quick) >= 2

@@ -65,7 +65,11 @@ class Analytical(AbstractEstimator):
         if layer.loops is None:
             return traffic_cost(layer, target)
         job = _job(layer, layer.loops, target)
-        answer = _search_for(job, target, self.objective, self.space)
+        try:
+            answer = _search_for(job, target, self.objective, self.space)
+        except MappingError as error:  # which was found without the names
+            names = f"layer '{layer.name}': no mapping on {target.name}"
+            raise MappingError(f"{error}".replace("layer 'layer': no mapping on ", names)) from error
         return _priced(layer, job, answer.mapping, target)
 
 

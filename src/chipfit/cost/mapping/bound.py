@@ -47,6 +47,9 @@ ENERGY, LATENCY, EDP, DRAM = 0, 1, 2, 3
 #: Of equal energy the faster mapping is taken, and the other way round.
 TIE = 1e-9
 
+PRICED = 15  # columns that `_price` fills
+LEAF = 400  # candidates that take as long as one whole mapping
+WAITING = 9  # what waits for steps further out: see `_resolve`
 CLASSES = 6  # stationary: input, weight, output; the same with reuse that runs on outwards
 _LISTED = 64  # candidates of one block and one stationary tensor that are compared with each other
 
@@ -118,6 +121,10 @@ class Plan(NamedTuple):
     hops: [step, t] price of an element of a pending link at the array of the step (J) (groups, 3).
     outer: processing elements in arrays of groups before (groups + 1). most_copies: most copies of a partial
         sum in them (groups + 1).
+    speed: [l, parent | child | main memory] cycles that an element takes there, then what a finished output
+        takes less in each (links, 6).
+    complete: whether `speed` has all cycles of memories of finite bandwidth. drains: 1 if sums are read on
+        their way out, else 0.
     """
 
     stage_group: Ints
@@ -135,6 +142,9 @@ class Plan(NamedTuple):
     hops: Floats
     outer: Floats
     most_copies: Floats
+    speed: Floats
+    complete: bool
+    drains: float
 
 
 class Work(NamedTuple):
@@ -147,10 +157,13 @@ class Work(NamedTuple):
     first: [t, i] links with a child in group 1 when t is stationary in step 0 (3, tiles).
     words: [i] least words of the main memory for links with a child in group 1 (tiles).
     slices: scratch (tiles). heap: [i] block indices (tiles). keys: their bounds (tiles).
-    labels: [step, i, :] bound, energy, cycles, pending words of three tensors, savings for each copy.
+    labels: [step, i, :] bound, energy, cycles, then what waits, as in `_resolve`.
         label_at: tile, class, factors (8), tile of the innermost memory, way inside it.
     listed: [class, i, :] fixed cost, price of a visit, cycles, pending words (3), savings, whether anything
-        waits. listed_at: factors (8), tile, (of the first entry) how many, way inside.
+        waits; cycles of the memory further in, of this one, of the main memory, each fixed and for a visit;
+        of those still further in. seen: [step, tile, steps without adding up, :] energy,
+        cycles and what waits, of the best label; values: scratch (9).
+        listed_at: factors (8), tile, (of the first entry) how many, way inside.
     """
 
     least: Floats
@@ -165,6 +178,8 @@ class Work(NamedTuple):
     label_at: Ints
     listed: Floats
     listed_at: Ints
+    seen: Floats
+    values: Floats
 
 
 @fast
@@ -428,11 +443,14 @@ def _price(
         lattice: the nest.
         out: filled with [tensor, cost | price of a visit if stationary | what does not change | words
             that wait for an array further out | the same for a visit | what is saved for each copy that
-            arrays further out make, since the first of the sums of an element is not read] (3, 6).
+            arrays further out make, since the first of the sums of an element is not read | then cycles of
+            memories, times the processing elements above: of the parent: in all, for a visit, what does not
+            change; of the child: the same; of the main memory: in all, for a
+            visit, what does not change] (3, PRICED).
     """
     whole = lattice.hull.shape[0] - 1
     for t in range(3):
-        for k in range(6):
+        for k in range(PRICED):
             out[t, k] = 0.0
     base = 1.0 * lattice.bounds[0] * lattice.bounds[1] * lattice.bounds[3]
     for link in range(plan.link.shape[0]):
@@ -473,9 +491,36 @@ def _price(
                 credit += plan.price[link, 6]
             out[t, 0] -= own * credit
             out[t, 2] -= own * credit
-        if away > 1.0:
+        times = 1.0
+        drained = 1.0
+        spared = 0.0
+        finished = 0.0
+        if t == OUTPUT:
+            times, drained = 2.0, 1.0 + plan.drains
+            spared = own * plan.fans[link, 0]
+            finished = own
+        parent, child, main = plan.speed[link, 0], plan.speed[link, 1], plan.speed[link, 2]
+        once = plan.speed[link, 3] * finished
+        if plan.link[link, 5] == 1:
+            parent, once = 0.0, 0.0
             out[t, 3] = sent * at_blocks
             out[t, 4] = sent
+        parent_once = parent * spared + once
+        out[t, 6] += parent * times * sent * at_blocks - parent_once
+        out[t, 7] += parent * times * sent
+        out[t, 8] -= parent_once
+        child_once = 0.0
+        if t == OUTPUT:
+            child_once = child * own * plan.fans[link, 1] * copies
+            if copies == 1.0:
+                child_once += plan.speed[link, 4] * finished
+        out[t, 9] += child * drained * own * at_tiles - child_once
+        out[t, 10] += child * drained * own * copies
+        out[t, 11] -= child_once
+        main_once = main * spared + plan.speed[link, 5] * finished
+        out[t, 12] += main * times * sent * at_blocks / away - main_once
+        out[t, 13] += main * times * sent / away
+        out[t, 14] -= main_once
 
 
 @fast
@@ -501,10 +546,13 @@ def _slopes(g: int, plan: Plan, lattice: Lattice, slopes: Floats, spared: Floats
 
 
 @fast
-def _resolve(g: int, factors: Ints, plan: Plan, priced: Floats, pending: Floats) -> float:
+def _resolve(g: int, factors: Ints, plan: Plan, priced: Floats, outputs: float, pending: Floats) -> float:
     """What waits costs more, now that the array of step g is chosen; updates `pending`.
 
-    `pending`: words of each tensor, and what is saved for each copy of a partial sum (4).
+    `pending`: words of each tensor, what is saved for each copy of a partial sum, and cycles times
+    the processing elements above: of memories further in, of the memory of the step further in as far as it
+    is known, and of the main memory for what passes by others; then for each step whether it adds up no
+    partial sums, as bits; last, as a result, cycles of the memory of this step for what waited (WAITING).
     """
     more = pending[3] * plan.most_copies[g + 1]
     copies = 1.0
@@ -512,6 +560,8 @@ def _resolve(g: int, factors: Ints, plan: Plan, priced: Floats, pending: Floats)
         if RELEVANT[OUTPUT, d] == 0:
             copies *= factors[d]
     pending[3] = pending[3] * copies + priced[OUTPUT, 5]
+    pending[8] = 0.0
+    pending[7] = 2.0 * pending[7] + (1.0 if copies == 1.0 else 0.0)
     more -= pending[3] * plan.most_copies[g]
     for t in range(3):
         link = plan.pending[g, t]
@@ -527,6 +577,10 @@ def _resolve(g: int, factors: Ints, plan: Plan, priced: Floats, pending: Floats)
         pending[t] /= copies
         more += pending[t] * price / plan.discount[link, g]
         if plan.link[link, 2] == g:
+            pending[8] += plan.speed[link, 0] * pending[t]
+            if t == OUTPUT:
+                pending[8] += plan.speed[link, 0] * (pending[t] - outputs * plan.fans[link, 0])
+                pending[8] -= plan.speed[link, 3] * outputs
             pending[t] = 0.0
     return more
 
@@ -536,7 +590,8 @@ class Goal(NamedTuple):
 
     kind: ENERGY, LATENCY or EDP. cap: most cycles. static: energy a cycle (J). streamed: words of
     the main memory besides. bandwidth: its words a cycle (0: no limit). tie: worth of a cycle (J) or of
-    energy (cycles) among equals. words: least words of the main memory in all.
+    energy (cycles) among equals. words: least words of the main memory in all. timed: whether
+    cycles count.
     """
 
     kind: int
@@ -546,6 +601,7 @@ class Goal(NamedTuple):
     bandwidth: float
     tie: float
     words: float
+    timed: bool
 
 
 @fast
@@ -593,36 +649,105 @@ def _consider(
         for t in range(3):
             if t != o:
                 fixed += priced[t, 0]
-        if _bound(fixed + reach, cycles / plan.outer[g], 0.0, goal) >= best:
+        elements = 1.0
+        for d in range(8):
+            elements *= factors[d]
+        within = pending[4] / elements
+        if _bound(fixed + reach, max(cycles, within) / plan.outer[g], 0.0, goal) >= best:
             continue
         used = work.listed_at[c, 0, 9]
+        if used == work.listed.shape[1]:
+            continue  # the caller makes room in time
+        entry = work.listed[c, used]
+        entry[0], entry[1], entry[2] = fixed, price, cycles
         waits = pending[3] > 0 and plan.most_copies[g] > 1
         for t in range(3):
             waits = waits or pending[t] > 0 or priced[t, 3] > 0
-        dominated = False
-        if not waits:
-            for i in range(min(used, _LISTED)):
-                other = work.listed[c, i]
-                if other[0] <= fixed and other[1] <= price and other[2] <= cycles and other[7] == 0.0:
-                    dominated = True
-                    break
-        if dominated:
-            continue
-        if used == work.listed.shape[1]:
-            continue  # cannot be: see `work_for`
-        entry = work.listed[c, used]
-        entry[0], entry[1], entry[2] = fixed, price, cycles
-        for t in range(3):
             entry[3 + t] = priced[t, 4] if t == o and priced[t, 4] > 0 else priced[t, 3]
             if pending[t] > 0:
                 entry[3 + t] = pending[t]
         entry[6] = pending[3]
         entry[7] = 1.0 if waits else 0.0
+        a, b = (o + 1) % 3, (o + 2) % 3
+        entry[8], entry[9] = pending[5] + priced[a, 9] + priced[b, 9] + priced[o, 11], priced[o, 10]
+        entry[8], entry[9] = entry[8] / elements, entry[9] / elements
+        entry[10], entry[11] = priced[a, 6] + priced[b, 6] + priced[o, 8] + pending[8], priced[o, 7]
+        entry[12], entry[13] = pending[6] + priced[a, 12] + priced[b, 12] + priced[o, 14], priced[o, 13]
+        entry[14], entry[15] = within, pending[7]
+        dominated = False
+        if not waits and (plan.complete or not goal.timed):
+            for i in range(min(used, _LISTED)):
+                other = work.listed[c, i]
+                if (
+                    other[15] == entry[15]
+                    and other[0] <= fixed
+                    and other[1] <= price
+                    and other[2] <= cycles
+                    and other[7] == 0.0
+                ):
+                    dominated = True
+                    if goal.timed:
+                        for k in range(8, 15):
+                            dominated = dominated and other[k] <= entry[k]
+                    if dominated:
+                        break
+        if dominated:
+            continue
         work.listed_at[c, used, 8] = tile
         work.listed_at[c, used, 10] = inside
         for d in range(8):
             work.listed_at[c, used, d] = factors[d]
         work.listed_at[c, 0, 9] = used + 1
+
+
+@fast
+def _known(g: int, i: int, plan: Plan, goal: Goal, work: Work) -> bool:
+    """Whether a label is no better in anything than one seen for its tile; notes it otherwise."""
+    label, where = work.labels[g, i], work.label_at[g, i]
+    if label[10] >= work.seen.shape[2]:
+        return False
+    best = work.seen[g, where[0], int(label[10])]
+    energy = label[1] + label[6] * plan.most_copies[g]
+    for t in range(3):
+        link = plan.pending[g - 1, t]
+        if link >= 0:
+            energy -= label[3 + t] * (plan.price[link, 0] + plan.price[link, 1]) / plan.discount[link, g]
+    worse, better = True, True
+    for k in range(9):
+        if not goal.timed and k > 5:
+            continue
+        if k == 0:
+            value = energy
+        elif k == 1:
+            value = label[2]
+        elif k < 5:
+            value = label[1 + k]  # what waits
+        elif k == 5:
+            value = -label[6]
+        else:
+            value = label[1 + k]
+        worse = worse and value >= best[k]
+        better = better and value <= best[k]
+        work.values[k] = value
+    if worse:
+        return True
+    if better and where[1] < 3:  # reuse that runs on outwards makes a label look better than it is
+        for k in range(9):
+            best[k] = work.values[k]
+    return False
+
+
+@fast
+def _better_half(g: int, have: int, work: Work) -> int:
+    """Keep the half of the labels of a step that have the least bounds; how many are left."""
+    middle = np.sort(work.labels[g, :have, 0])[have // 2]
+    kept = 0
+    for i in range(have):
+        if work.labels[g, i, 0] < middle or (work.labels[g, i, 0] == middle and kept < have // 2):
+            work.labels[g, kept] = work.labels[g, i]
+            work.label_at[g, kept] = work.label_at[g, i]
+            kept += 1
+    return min(kept, have - 1)
 
 
 @fast
@@ -636,11 +761,13 @@ def _spread(
     work: Work,
     have: int,
     dive: bool,
+    memory: bool,
     found: Found,
 ) -> int:
     """Labels of group g for everything listed for a block; how many there are now.
 
-    A dive keeps only the label of the least bound. Labels for which there is no room are counted.
+    A dive keeps only the label of the least bound. If there are too many, the better half stays, and how
+    many went is counted.
     """
     room = work.labels.shape[1]
     digits, chosen = np.zeros(8, np.int64), np.zeros(8, np.int64)
@@ -662,11 +789,16 @@ def _spread(
                     further = work.first[o, at]
                 else:
                     further = work.rest[g, at]
+                found.numbers[6] += 1
                 if further < np.inf:
                     visits = lattice.visits[o, at] if c < 3 else 1.0
                     energy = fixed + price * visits
-                    words = work.words[at] if g == 1 else 0.0
-                    bound = _bound(energy + further, cycles, words, goal)
+                    inner = max(entry[14], entry[8] + entry[9] * visits)
+                    here = entry[10] + entry[11] * visits
+                    away = entry[12] + entry[13] * visits
+                    words = away * goal.bandwidth + (work.words[at] if g == 1 else 0.0)
+                    reached = max(cycles, max(inner, here) / plan.outer[g])
+                    bound = _bound(energy + further, reached, words, goal)
                     if bound < best:
                         place = have
                         if dive:
@@ -674,20 +806,26 @@ def _spread(
                         if dive and have > 0 and work.labels[g, 0, 0] <= bound:
                             place = -1
                         if place == room:
-                            found.numbers[5] += 1
-                        elif place >= 0:
+                            have = _better_half(g, have, work)
+                            found.numbers[5] += place - have
+                            place = have
+                        if place >= 0:
                             label = work.labels[g, place]
                             label[0], label[1], label[2] = bound, energy, entry[2]
                             for t in range(3):
                                 per_visit = t == o and plan.pending[g, t] < 0
                                 label[3 + t] = entry[3 + t] * (visits if per_visit else 1.0)
-                            label[6] = entry[6]
+                            label[6], label[7], label[8], label[9] = entry[6], inner, here, away
+                            label[10], label[11] = entry[15], 0.0
                             where = work.label_at[g, place]
                             where[0], where[1] = at, c
                             where[10], where[11] = work.listed_at[c, i, 8], work.listed_at[c, i, 10]
                             for d in range(8):
                                 where[2 + d] = work.listed_at[c, i, d]
-                            have = 1 if dive else have + 1
+                            if dive:
+                                have = 1
+                            elif not (memory and g > 0 and _known(g, place, plan, goal, work)):
+                                have += 1
                 if g == 0:
                     break
                 d = 0
@@ -714,7 +852,8 @@ class Found(NamedTuple):
     """The best mapping, and scratch.
 
     tiles: [stage, d], the datapath's last (stages + 1, 8). factors: [stage, d]. stationary: by stage.
-    numbers: [blocks opened, cuts priced, labels, mappings priced, least bound, labels dropped] (6).
+    numbers: [blocks opened, cuts priced, labels, mappings priced, least bound, labels dropped,
+        candidates] (7).
     chains, order, accesses, out: scratch of `nest.count`.
     """
 
@@ -847,7 +986,12 @@ def price_inside(plan: Plan, lattice: Lattice, inside: Ints, cost: Floats, pendi
     `cost`: filled with [way, energy | cycles]; `pending`: with [way, t].
     """
     g = plan.last_stage.shape[0] - 1
-    tile, extent, blocks, priced = np.zeros(8, np.int64), np.zeros(8, np.int64), np.zeros(8), np.zeros((3, 6))
+    tile, extent, blocks, priced = (
+        np.zeros(8, np.int64),
+        np.zeros(8, np.int64),
+        np.zeros(8),
+        np.zeros((3, PRICED)),
+    )
     for w in range(inside.shape[0]):
         cost[w, 1] = 1.0
         for d in range(8):
@@ -862,6 +1006,11 @@ def price_inside(plan: Plan, lattice: Lattice, inside: Ints, cost: Floats, pendi
         for t in range(3):
             pending[w, t] = priced[t, 3]
         pending[w, 3] = priced[2, 5]
+        pending[w, 4] = 0.0
+        pending[w, 7] = 0.0
+        pending[w, 8] = 0.0
+        pending[w, 5] = priced[0, 6] + priced[1, 6] + priced[2, 6]
+        pending[w, 6] = priced[0, 12] + priced[1, 12] + priced[2, 12]
 
 
 @fast
@@ -880,6 +1029,7 @@ def best_first(
     many: Ints,
     limit: float,
     probes: int,
+    effort: float,
     found: Found,
     work: Work,
 ) -> float:
@@ -899,6 +1049,7 @@ def best_first(
         ways: ways to unroll by group, as `list_ways`.
         many: how many.
         limit: a score that is to be beaten.
+        effort: candidates looked at after which the search gives up; a whole mapping counts as LEAF.
         probes: if not 0, only the most promising mapping of so many blocks is looked at.
         found: filled.
         work: bounds, as `prepare_bounds` left them.
@@ -909,8 +1060,9 @@ def best_first(
     stages = plan.stage_group.shape[0]
     elements = plan.sides[big, 0] * plan.sides[big, 1]
     reach = np.zeros((2, plan.sides[big, 0] + 1), np.bool_)
+    outputs = float(lattice.elements[OUTPUT, tiles - 1])
     factors, tile, extent = np.ones(8, np.int64), np.zeros(8, np.int64), np.zeros(8, np.int64)
-    blocks, priced, pending = np.zeros(8), np.zeros((3, 6)), np.zeros(4)
+    blocks, priced, pending = np.zeros(8), np.zeros((3, PRICED)), np.zeros(WAITING)
     position, have = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
     dims, active = np.zeros(8, np.int64), 0
     for d in range(8):
@@ -951,6 +1103,10 @@ def best_first(
     for i in range(size // 2 - 1, -1, -1):
         _sift(work.heap, work.keys, i, size)
     dive = best == np.inf or probes > 0
+    # With several steps to go, labels that reach the same tile are compared.
+    memory = big > 1 and (plan.complete or not goal.timed)
+    if memory:
+        work.seen[:, :, :, :] = np.inf
     while size > 0:
         block = work.heap[0]
         if work.keys[block] >= best:
@@ -961,6 +1117,9 @@ def best_first(
         _sift(work.heap, work.keys, 0, size)
         found.numbers[0] += 1
         opened += 1
+        if found.numbers[6] > effort and best < np.inf:
+            found.numbers[5] += 1
+            break
         if probes > 0 and opened > probes and best < np.inf:
             break
         # All cuts of the block into tiles of the innermost memory and processing elements, dimension by
@@ -1046,9 +1205,9 @@ def best_first(
                     cycles *= blocks[e] / lattice.rounds[e, tile[e]]
                 if not good:
                     continue
-                for t in range(4):
+                for t in range(WAITING):
                     pending[t] = inside_pending[w, t]
-                energy = base + inside_cost[w, 0] + _resolve(big, factors, plan, priced, pending)
+                energy = base + inside_cost[w, 0] + _resolve(big, factors, plan, priced, outputs, pending)
                 _consider(
                     big, block, energy, cycles, pending, factors, index, w, priced, plan, goal, best, work
                 )
@@ -1056,12 +1215,12 @@ def best_first(
                     full = full or work.listed_at[c, 0, 9] == work.listed.shape[1]
                 if full:
                     have[big] = _spread(
-                        big, block, plan, lattice, goal, best, work, int(have[big]), dive, found
+                        big, block, plan, lattice, goal, best, work, int(have[big]), dive, memory, found
                     )
                     full = False
                     for c in range(CLASSES):
                         work.listed_at[c, 0, 9] = 0
-        have[big] = _spread(big, block, plan, lattice, goal, best, work, int(have[big]), dive, found)
+        have[big] = _spread(big, block, plan, lattice, goal, best, work, int(have[big]), dive, memory, found)
         # Depth first through the steps further out.
         g = big
         position[g] = -1
@@ -1073,9 +1232,13 @@ def best_first(
             label = work.labels[g, position[g]]
             if label[0] >= best:
                 continue
+            if found.numbers[6] > effort and best < np.inf:
+                found.numbers[5] += 1
+                break
             found.numbers[2] += 1
             if g == 0:
                 found.numbers[3] += 1
+                found.numbers[6] += LEAF
                 value = _leaf(plan, lattice, chip, tables, shape, goal, inside, position, found, work)
                 if value < best:
                     best = value
@@ -1109,12 +1272,14 @@ def best_first(
                     continue
                 for c in range(CLASSES):
                     work.listed_at[c, 0, 9] = 0
-                for t in range(4):
+                for t in range(WAITING):
                     pending[t] = label[3 + t]
                 _price(g, tile, factors, extent, blocks, plan, lattice, priced)
-                energy = label[1] + _resolve(g, factors, plan, priced, pending)
+                energy = label[1] + _resolve(g, factors, plan, priced, outputs, pending)
                 _consider(g, index, energy, cycles, pending, factors, 0, 0, priced, plan, goal, best, work)
-                have[g] = _spread(g, index, plan, lattice, goal, best, work, int(have[g]), dive, found)
+                have[g] = _spread(
+                    g, index, plan, lattice, goal, best, work, int(have[g]), dive, memory, found
+                )
         if dive and best < np.inf and probes == 0:
             dive = False
             size = all_blocks

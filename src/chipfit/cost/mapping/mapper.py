@@ -298,7 +298,7 @@ def find(
             found=_found(len(parts)),
             tables=scratch(len(parts), 1),
         )
-        for number, setting in enumerate(_settings(target, widths, objective == "dram"))
+        for number, setting in enumerate(settings_of(target, widths, objective == "dram"))
     ]
     best, score = hint, math.inf
     if hint is not None:
@@ -310,9 +310,11 @@ def find(
             if reached < score:
                 best, score = question.mapping(parts), reached
     if best is None:
-        raise MappingError(
-            f"layer '{label}': no mapping on {target.name} takes at most {most_cycles:g} cycles"
-        )
+        if math.isfinite(most_cycles):
+            why = f"takes at most {most_cycles:g} cycles"
+        else:
+            why = "keeps to the dimensions over which its levels may loop and its arrays may unroll"
+        raise MappingError(f"layer '{label}': no mapping on {target.name} {why}")
     dropped = any(q.found.numbers[5] > 0 for q in questions)
     low = min(float(q.found.numbers[4]) for q in questions)
     return Answer(
@@ -334,7 +336,7 @@ class _Setting:
 
 
 @functools.lru_cache(maxsize=1024)
-def _settings(target: Target, widths: Widths, only_main_memory: bool) -> tuple[_Setting, ...]:
+def settings_of(target: Target, widths: Widths, only_main_memory: bool) -> tuple[_Setting, ...]:
     """All ways to hold tensors; priced by traffic, with energy deciding among equals, if so asked."""
     found: list[_Setting] = []
     for holds in ways_to_hold(target):
@@ -344,7 +346,7 @@ def _settings(target: Target, widths: Widths, only_main_memory: bool) -> tuple[_
             price[:3] *= 0.1 * bound.TIE / _unit(made)
             price[:2, 0] += 1.0
             made = made._replace(price=price)
-        found.append(_Setting(holds=holds, chip=made, plan=_plan(target, made, holds)))
+        found.append(_Setting(holds=holds, chip=made, plan=plan_of(target, made, holds)))
     return tuple(found)
 
 
@@ -363,6 +365,7 @@ def _goal(objective: str, made: Chip, lattice: Lattice, extra: Floats, most_cycl
         bandwidth=float(made.price[3, 0]),
         tie=bound.TIE / _unit(made) if objective == "latency" else 0.1 * bound.TIE * _unit(made),
         words=float(compulsory),
+        timed=OBJECTIVES[objective] != bound.ENERGY or math.isfinite(most_cycles) or extra[1] > 0,
     )
 
 
@@ -400,13 +403,13 @@ class _Question:
             return limit
         groups = len(plan.last_stage)
         inside = ways[groups - 1, : many[groups - 1]]
-        cost, pending = np.zeros((len(inside), 2)), np.zeros((len(inside), 4))
+        cost, pending = np.zeros((len(inside), 2)), np.zeros((len(inside), bound.WAITING))
         bound.price_inside(plan, lattice, inside, cost, pending)
         base = float(self.chip.scalars[0] + self.chip.scalars[3])
         return float(
             bound.best_first(
                 plan, lattice, self.chip, self.tables, geometry(self.loops), self.goal, base, inside, cost,
-                pending, ways, many, limit, 0 if exactly else _PROBES, self.found, work,
+                pending, ways, many, limit, 0 if exactly else _PROBES, EFFORT, self.found, work,
             )
         )  # fmt: skip
 
@@ -424,6 +427,9 @@ class _Question:
             holds=self.setting.holds,
         )
 
+
+#: Candidates after which a search gives up and says how far it may be from the best.
+EFFORT = 2e7
 
 #: Blocks of each way to hold tensors that are looked at before the proof.
 _PROBES = 4
@@ -516,7 +522,7 @@ def _skeleton(target: Target) -> dict[str, Ints | Flags | Floats]:
     }
 
 
-def _plan(target: Target, made: Chip, holds: Holds) -> Plan:
+def plan_of(target: Target, made: Chip, holds: Holds) -> Plan:
     """A target in groups, with the links between memories that hold a tensor next to each other."""
     base = _skeleton(target)
     stage_group, sides, may = base["stage_group"], base["sides"], base["may"]
@@ -534,6 +540,14 @@ def _plan(target: Target, made: Chip, holds: Holds) -> Plan:
     words: list[float] = []
     fans: list[tuple[float, float]] = []
     discounts: list[Floats] = []
+    speeds: list[list[float]] = []
+    complete = True
+    # Of each group the memory whose bandwidth is counted on the way; others count at the end.
+    limited = [-1] * groups
+    for stage in range(n):
+        if made.price[3, stage] > 0:
+            complete = complete and limited[stage_group[stage]] < 0
+            limited[stage_group[stage]] = stage
     pending = np.full((groups, 3), -1, np.int64)
     hops = np.zeros((groups, 3))
     for t in range(3):
@@ -577,6 +591,7 @@ def _plan(target: Target, made: Chip, holds: Holds) -> Plan:
             for g in range(parent + 1, groups + 1):
                 discount[g] = float(copies[parent:g, t].prod())
             behind = any(elements[g] > 1 for g in range(parent, step))
+            behind = behind or bool(h > 0 and parent < step and made.price[3, h] > 0)
             if behind:
                 for g in range(parent, step):
                     pending[g, t] = len(links)
@@ -584,10 +599,28 @@ def _plan(target: Target, made: Chip, holds: Holds) -> Plan:
             else:
                 discount[:] = 1.0
             hull = parts[c - 1].array is not None
-            links.append((t, step, parent if behind else min(parent, step), int(datapath), int(hull)))
+            links.append(
+                (t, step, parent if behind else min(parent, step), int(datapath), int(hull), int(behind))
+            )
             prices.append(price)
             words.append(min(at_parent, out_parent) if h == 0 and t == 2 else at_parent if h == 0 else 0.0)
             fans.append((fan_h, fan_c))
+            slow = [0.0] * 6
+            if made.price[3, h] > 0:
+                slow[0] = at_parent / made.price[3, h]
+                if t == 2 and (not datapath or h == 0):
+                    slow[3] = max(0.0, (at_parent - out_parent) / made.price[3, h])
+            if not datapath and limited[min(child, groups - 1)] == c:
+                slow[1] = at_child / made.price[3, c]
+                if t == 2 and i + 2 < len(chain):
+                    slow[4] = max(0.0, (at_child - out_child) / made.price[3, c])
+            if h == 0 and not behind:
+                slow[2], slow[5], slow[0], slow[3] = slow[0], slow[3], 0.0, 0.0
+            if parent > step or (h == 0 and behind):
+                complete = complete and slow[0] == slow[1] == 0.0
+            if h > 0 and limited[parent] != h:
+                slow[0] = slow[3] = 0.0
+            speeds.append(slow)
             discounts.append(discount)
     return Plan(
         **base,  # pyright: ignore[reportArgumentType]
@@ -598,6 +631,9 @@ def _plan(target: Target, made: Chip, holds: Holds) -> Plan:
         pending=pending,
         discount=np.array(discounts),
         hops=hops,
+        speed=np.array(speeds),
+        complete=complete,
+        drains=1.0,
         most_copies=np.array([float(copies[:g, 2].prod()) for g in range(groups + 1)]),
     )
 
@@ -783,7 +819,7 @@ def lattice_of(loops: Loops, most: int, space: MapSpace) -> Lattice:
 
 
 _MOST_TILES = 4_000_000
-_LISTED, _LABELS = 4096, 65536
+_LISTED, _LABELS = 4096, 512
 
 
 _scratch = threading.local()
@@ -808,10 +844,12 @@ def _work(number: int, groups: int, tiles: int) -> Work:
         slices=taken("slices", (tiles,), own=False),
         heap=taken("heap", (tiles,), np.int64, own=False),
         keys=taken("keys", (tiles,), own=False),
-        labels=taken("labels", (groups, _LABELS, 7), own=False),
+        labels=taken("labels", (groups, _LABELS, 3 + bound.WAITING), own=False),
         label_at=taken("label_at", (groups, _LABELS, 12), np.int64, own=False),
-        listed=taken("listed", (bound.CLASSES, _LISTED, 8), own=False),
+        listed=taken("listed", (bound.CLASSES, _LISTED, 16), own=False),
         listed_at=taken("listed_at", (bound.CLASSES, _LISTED, 11), np.int64, own=False),
+        seen=taken("seen", (groups, tiles if groups > 3 else 1, 8, 9), own=False),
+        values=np.zeros(9),
     )
 
 
@@ -820,7 +858,7 @@ def _found(stages: int) -> Found:
         tiles=np.ones((stages + 1, 8), np.int64),
         factors=np.ones((stages, 8), np.int64),
         stationary=np.zeros(stages, np.int64),
-        numbers=np.zeros(6),
+        numbers=np.zeros(7),
         chains=np.zeros(8, np.int64),
         order=np.zeros(stages, np.int64),
         accesses=np.zeros((3, stages, 3)),
