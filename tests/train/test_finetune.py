@@ -7,7 +7,7 @@ from small_models import images, residual, task
 from chipfit.compress.base import PassContext
 from chipfit.compress.graph import traced
 from chipfit.compress.quantize import Quantize
-from chipfit.train.finetune import FineTuning, divergence, finetune, judge, outputs_of
+from chipfit.train.finetune import FineTuning, blend, divergence, finetune, judge, outputs_of
 
 BITS = tuple((n, 3, 3) for n in ("stem", "conv1", "conv2", "head"))
 
@@ -29,6 +29,14 @@ def test_divergence_of_a_coin() -> None:
 
 def test_what_is_not_a_classification_is_compared_by_squares() -> None:
     assert float(divergence(torch.zeros(2, 1), torch.full((2, 1), 3.0))) == 9.0
+
+
+def test_a_part_of_the_images_is_blended_with_others() -> None:
+    inputs = torch.arange(4.0).view(4, 1, 1, 1)
+    mixed = blend(inputs, 0.5, torch.Generator().manual_seed(0)).flatten()
+    assert mixed[:2].tolist() == [0.0, 1.0]
+    assert all(0.0 <= value <= 3.0 for value in mixed.tolist())
+    assert not torch.equal(mixed[2:], inputs.flatten()[2:])
 
 
 def test_retraining_follows_the_original() -> None:
