@@ -350,12 +350,13 @@ def main() -> None:
             table(rows, peers, options.objective)
             every += rows
 
-    print(
-        f"\n### Weight and activation bits 2 to 8 at once: 49 settings on eye3, least {options.objective}\n"
-    )
-    print("| layer of ResNet-18 | one setting alone, ms: median | least | most | all 49, ms | × median |")
-    print("|---|---|---|---|---|---|")
     grids = [grid(name, options.objective) for name in options.grid]
+    if grids:
+        print(
+            f"\n### 49 settings of weight and activation bits, 2 to 8, on eye3: least {options.objective}\n"
+        )
+        print("| layer of ResNet-18 | one setting alone, ms: median | least | most | all 49, ms | × median |")
+        print("|---|---|---|---|---|---|")
     for found in grids:
         cells = [f"{found[key]:.2f}" for key in ("one_ms", "least_ms", "most_ms", "grid_ms")]
         print(f"| {found['layer']} | {' | '.join(cells)} | {found['times']:.1f} |")
