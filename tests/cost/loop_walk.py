@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from chipfit.cost.mapping.mapper import Mapping
+from chipfit.cost.mapping.mapper import Mapping, Rules
 from chipfit.workload.network import DIMENSIONS, RELEVANT, Loops
 
 TENSORS = ("input", "weight", "output")
@@ -27,10 +27,10 @@ class Walk:
     steps: int = 0
 
 
-def walk(loops: Loops, mapping: Mapping, holds: list[set[str]]) -> Walk:
+def walk(loops: Loops, mapping: Mapping, holds: list[set[str]], rules: Rules) -> Walk:
     """Everything that moves when a nest runs as mapped.
 
-    `holds[stage]` = the tensors that a stage holds.
+    `holds[stage]` = the tensors that a stage holds. `rules` = what is counted.
     """
     stages = len(holds)
     bound = dict(zip(DIMENSIONS, loops.bounds, strict=True))
@@ -58,10 +58,13 @@ def walk(loops: Loops, mapping: Mapping, holds: list[set[str]]) -> Walk:
         """Rows of the real input that these outputs and kernel rows span."""
         outputs, kernel = (loops.P, loops.R) if axis == 0 else (loops.Q, loops.S)
         stride, dilation, padding = loops.stride[axis], loops.dilation[axis], loops.padding[axis]
+        padding = 0 if rules.padding else padding
         hull = (outputs - 1) * stride + (kernel - 1) * dilation + 1
         before = (padding + 1) // 2
         real = set(range(before, before + max(1, hull - padding)))
         wanted = range(p[0] * stride + r[0] * dilation, (p[1] - 1) * stride + (r[1] - 1) * dilation + 1)
+        if rules.skips:
+            wanted = {y * stride + k * dilation for y in range(*p) for k in range(*r)}
         return set(wanted) & real
 
     def contents(tensor: str, span: dict[str, tuple[int, int]]) -> set[tuple]:
@@ -118,7 +121,13 @@ def walk(loops: Loops, mapping: Mapping, holds: list[set[str]]) -> Walk:
                     if all(low < high for low, high in span.values()):
                         spans.append((instance, span))
 
-                def delivered(depth: int, spans: list = spans, tensor: str = tensor, child: int = child):
+                def delivered(
+                    depth: int,
+                    spans: list = spans,
+                    tensor: str = tensor,
+                    child: int = child,
+                    parent: int = parent,
+                ):
                     """What reaches each instance of stage `depth`, as what it sends on at once."""
                     groups: dict[tuple, list] = {}
                     for instance, span in spans:
@@ -134,7 +143,13 @@ def walk(loops: Loops, mapping: Mapping, holds: list[set[str]]) -> Walk:
                             d: (min(m[d][0] for m in members), max(m[d][1] for m in members))
                             for d in DIMENSIONS
                         }
-                        yield own, contents(tensor, union)
+                        if rules.union or tensor != "input" or depth > parent:
+                            yield own, contents(tensor, union)
+                            continue
+                        # Each tile that differs in what the input depends on leaves by itself.
+                        apart = {tuple(m[d] for d in DIMENSIONS if d in RELEVANT[tensor]): m for m in members}
+                        for member in apart.values():
+                            yield own, contents(tensor, member)
 
                 if tensor != "output":
                     for _, moved in delivered(parent):
@@ -164,7 +179,7 @@ def walk(loops: Loops, mapping: Mapping, holds: list[set[str]]) -> Walk:
                 if not datapath:
                     for own, moved in delivered(child):
                         for element in moved:
-                            result.reads[child, tensor, "sum"] += 1
+                            result.reads[child, tensor, "sum"] += rules.drains
                             if seen["child"][own, element]:
                                 result.writes[child, tensor, "sum"] += 1
                             seen["child"][own, element] += 1
@@ -178,8 +193,8 @@ def walk(loops: Loops, mapping: Mapping, holds: list[set[str]]) -> Walk:
                 # A memory that got finished outputs from further in sends those.
                 if not datapath and not innermost:
                     last = sum(len(owners) == 1 for owners in held_by["child"].values())
-                    result.reads[child, tensor, "sum"] -= last
-                    result.reads[child, tensor, "finished"] += last
+                    result.reads[child, tensor, "sum"] -= last * rules.drains
+                    result.reads[child, tensor, "finished"] += last * rules.drains
                     for array in range(parent, child):
                         last = sum(len(owners) == 1 for owners in hop_by[array].values())
                         result.hops[array, parent, tensor, "sum"] -= last

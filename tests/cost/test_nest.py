@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loop_walk import TENSORS, walk
 
-from chipfit.cost.mapping.mapper import Mapping, Widths, evaluate
+from chipfit.cost.mapping.mapper import Mapping, Rules, Widths, evaluate
 from chipfit.hardware.target import Arithmetic, Array, MemoryLevel, Target
 from chipfit.workload.network import DIMENSIONS, Loops
 
@@ -95,16 +95,22 @@ def cases(draw):
         output=draw(st.integers(1, 10)),
         partial_sum=draw(st.sampled_from([3, 8, 16, 20])),
     )
-    return loops, mapping, holds, make_target(holds, arrays), widths
+    rules = Rules(
+        union=draw(st.booleans()),
+        drains=draw(st.booleans()),
+        padding=draw(st.booleans()),
+        skips=draw(st.booleans()),
+    )
+    return loops, mapping, holds, make_target(holds, arrays), widths, rules
 
 
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(cases())
 def test_counts_equal_a_walk_through_the_nest(case):
-    loops, mapping, holds, target, widths = case
-    counts = evaluate(mapping, loops, target, widths)
+    loops, mapping, holds, target, widths, rules = case
+    counts = evaluate(mapping, loops, target, widths, rules=rules)
     assert counts is not None
-    seen = walk(loops, mapping, holds)
+    seen = walk(loops, mapping, holds, rules)
     # Words of one bit, so that every element counts for its width and nothing is rounded.
     bits = {"operand": 0, "sum": widths.partial_sum, "finished": widths.output}
     assert counts.compute_cycles == seen.steps

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from chipfit.cost.mapping import mapper
 from chipfit.cost.mapping.mapper import (
+    RULES,
     Mapping,
     MapSpace,
+    Rules,
     Widths,
     evaluate,
     find,
@@ -129,7 +131,7 @@ def chains(bound, parts, levels, d, space):
     return found
 
 
-def everything(loops, target, widths, space):
+def everything(loops, target, widths, space, rules):
     """Every mapping of the space."""
     parts = stages(target)
     last = len(parts) - 1
@@ -153,7 +155,9 @@ def everything(loops, target, widths, space):
                     stationary=tuple(TENSORS[t] for t in order),
                     holds=holds,
                 )
-                counts = evaluate(mapping, loops, target, widths, mac_energy_j=3.0, streamed_words=2.0)
+                counts = evaluate(
+                    mapping, loops, target, widths, mac_energy_j=3.0, streamed_words=2.0, rules=rules
+                )
                 if counts is not None:
                     yield counts
 
@@ -172,23 +176,23 @@ OBJECTIVES = {
     nests(24),
     st.sampled_from([MapSpace(), MapSpace(ragged=False), MapSpace(imperfect=True)]),
     st.sampled_from([(4, 4, 4, 4), (8, 4, 4, 8), (3, 4, 2, 12), (4, 4, 2, 20)]),
+    st.sampled_from([*RULES.values(), Rules(skips=True)]),
 )
-def test_the_search_finds_the_best_of_everything(target, loops, space, bits):
+def test_the_search_finds_the_best_of_everything(target, loops, space, bits, rules):
     widths = Widths(input=bits[0], weight=bits[1], output=bits[2], partial_sum=bits[3])
-    counts = list(itertools.islice(everything(loops, target, widths, space), 20_000))
+    counts = list(itertools.islice(everything(loops, target, widths, space, rules), 20_000))
     if len(counts) == 20_000:
         return
     for objective, measure in OBJECTIVES.items():
         best = min(map(measure, counts), default=None)
         if best is None:
             with pytest.raises(MappingError):
-                find(loops, target, widths, objective=objective, space=space)
+                find(loops, target, widths, objective=objective, space=space, rules=rules)
             continue
-        answer = find(
-            loops, target, widths, objective=objective, space=space, mac_energy_j=3.0, streamed_words=2.0
-        )
+        extra = {"mac_energy_j": 3.0, "streamed_words": 2.0, "rules": rules}
+        answer = find(loops, target, widths, objective=objective, space=space, **extra)
         assert answer.gap == 0
-        found = evaluate(answer.mapping, loops, target, widths, mac_energy_j=3.0, streamed_words=2.0)
+        found = evaluate(answer.mapping, loops, target, widths, **extra)
         assert found is not None
         assert measure(found) == pytest.approx(best, rel=1e-7), objective
 

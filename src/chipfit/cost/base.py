@@ -71,6 +71,7 @@ class LayerCost:
     weight_bits: int = 0
     accumulator_bits: int = 0
     mapping: str = ""
+    gap: float = 0.0
     plan: mapper.Mapping | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -89,6 +90,7 @@ class LayerCost:
             "energy_by_component_j": dict(self.energy_by_component_j),
             "latency_by_component_s": dict(self.latency_by_component_s),
             "mapping": self.mapping,
+            "gap": self.gap,
         }
 
 
@@ -252,12 +254,18 @@ class AbstractEstimator(ABC):
                     f"{target.name} stores weights coded, but the codes of {known.count(False)} of "
                     f"{len(known)} are not known: priced as they are",
                 )
+        layers = tuple(self.costs(placed.layers, target, resident=resident))
+        if unproven := [layer.gap for layer in layers if layer.gap > 0]:
+            notes += (
+                f"{len(unproven)} of {len(layers)} mappings are not proven to be the best: by their bounds "
+                f"they may lie up to {max(unproven):.0%} above it",
+            )
         return CostReport(
             network=network.name,
             target=target.name,
             method=self.method,
             error=self.error,
-            layers=tuple(self.costs(placed.layers, target, resident=resident)),
+            layers=layers,
             parameters=network.parameters,
             weight_memory_bits=placed.weight_memory_bits,
             peak_activation_bits=peak_bits,

@@ -53,7 +53,7 @@ class Analytical(AbstractEstimator):
         """The known error of the method."""
         return (
             "accesses are exact for the mapping shown (equal to a step-by-step walk); the mapping is the "
-            f"best of its space ({self.space}), proven by bounds"
+            f"best of its space ({self.space}), proven by bounds unless a warning says otherwise"
         )
 
     def layer(self, layer: Layer, target: Target) -> LayerCost:
@@ -70,7 +70,7 @@ class Analytical(AbstractEstimator):
         except MappingError as error:  # which was found without the names
             names = f"layer '{layer.name}': no mapping on {target.name}"
             raise MappingError(f"{error}".replace("layer 'layer': no mapping on ", names)) from error
-        return _priced(layer, job, answer.mapping, target)
+        return replace(_priced(layer, job, answer.mapping, target), gap=answer.gap)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,7 +162,8 @@ class Work(NamedTuple):
     listed: [class, i, :] fixed cost, price of a visit, cycles, pending words (3), savings, whether anything
         waits; cycles of the memory further in, of this one, of the main memory, each fixed and for a visit;
         of those still further in. seen: [step, tile, steps without adding up, :] energy,
-        cycles and what waits, of the best label; values: scratch (9).
+        cycles and what waits, of the best label; values: scratch (9). fans: [group, i]
+        most processing elements that arrays of groups before can have at work on tile i.
         listed_at: factors (8), tile, (of the first entry) how many, way inside.
     """
 
@@ -180,6 +181,7 @@ class Work(NamedTuple):
     listed_at: Ints
     seen: Floats
     values: Floats
+    fans: Floats
 
 
 @fast
@@ -653,7 +655,7 @@ def _consider(
         for d in range(8):
             elements *= factors[d]
         within = pending[4] / elements
-        if _bound(fixed + reach, max(cycles, within) / plan.outer[g], 0.0, goal) >= best:
+        if _bound(fixed + reach, max(cycles, within) / work.fans[g, block], 0.0, goal) >= best:
             continue
         used = work.listed_at[c, 0, 9]
         if used == work.listed.shape[1]:
@@ -773,9 +775,11 @@ def _spread(
     digits, chosen = np.zeros(8, np.int64), np.zeros(8, np.int64)
     for c in range(CLASSES):
         o = c % 3
+        if dive and c >= 3 and g >= 2:
+            continue  # its bound is too good to be a guide
         for i in range(work.listed_at[c, 0, 9]):
             entry = work.listed[c, i]
-            fixed, price, cycles = entry[0], entry[1], entry[2] / plan.outer[g]
+            fixed, price = entry[0], entry[1]
             at = block
             for d in range(8):
                 digits[d] = lattice.at[d, block]
@@ -797,7 +801,7 @@ def _spread(
                     here = entry[10] + entry[11] * visits
                     away = entry[12] + entry[13] * visits
                     words = away * goal.bandwidth + (work.words[at] if g == 1 else 0.0)
-                    reached = max(cycles, max(inner, here) / plan.outer[g])
+                    reached = max(entry[2], max(inner, here)) / work.fans[g, at]
                     bound = _bound(energy + further, reached, words, goal)
                     if bound < best:
                         place = have
@@ -934,11 +938,29 @@ def _sift(heap: Ints, keys: Floats, start: int, size: int) -> None:
 
 
 @fast
+def _fans(group: int, plan: Plan, lattice: Lattice, out: Floats) -> None:
+    """out[i]: most processing elements that arrays of groups before can have at work on tile i."""
+    out[:] = 1.0
+    for g in range(group):
+        for side in range(2):
+            if plan.sides[g, side] == 1:
+                continue
+            for i in range(out.shape[0]):
+                rounds = 1.0
+                for d in range(8):
+                    if plan.may[g, side, d]:
+                        rounds *= lattice.rounds[d, lattice.at[d, i]]
+                out[i] *= min(rounds, plan.sides[g, side])
+
+
+@fast
 def prepare_bounds(plan: Plan, lattice: Lattice, chip: Chip, ways: Ints, many: Ints, work: Work) -> None:
     """Fill the bounds of all steps outside the innermost memory."""
     groups = plan.last_stage.shape[0]
     tiles = lattice.hull.shape[0]
     whole = tiles - 1
+    for g in range(groups):
+        _fans(g, plan, lattice, work.fans[g])
     for g in range(1, groups):
         _fit(g, plan, lattice, chip, work.rest[g])
     work.first[:, :] = np.inf
@@ -1040,7 +1062,7 @@ def best_first(
         lattice: the tiles.
         chip: the target as `nest.count` reads it.
         tables: scratch of `nest.count`.
-        shape: [row | column, stride | dilation | padding].
+        shape: [row | column, stride | dilation | padding | whether rows are skipped].
         goal: what is least.
         base: energy that every mapping takes (J).
         inside: ways to unroll below the innermost memory.
@@ -1092,7 +1114,7 @@ def best_first(
         most = 1.0
         for d in range(8):
             most *= lattice.size[d, lattice.at[d, i]]
-        cycles = float(fastest_inside / (min(most, elements) * plan.outer[big]))
+        cycles = float(fastest_inside / (min(most, elements) * work.fans[big, i]))
         work.keys[i] = _bound(base + least_inside + work.least[big, i], cycles, 0.0, goal)
         found.numbers[4] = min(found.numbers[4], work.keys[i])
         if work.keys[i] < best:
@@ -1102,7 +1124,8 @@ def best_first(
     opened = 0
     for i in range(size // 2 - 1, -1, -1):
         _sift(work.heap, work.keys, i, size)
-    dive = best == np.inf or probes > 0
+    # Under a cap on cycles a dive may end above it, and then says nothing.
+    dive = probes > 0 or (best == np.inf and goal.cap == np.inf)
     # With several steps to go, labels that reach the same tile are compared.
     memory = big > 1 and (plan.complete or not goal.timed)
     if memory:
@@ -1172,7 +1195,7 @@ def best_first(
             c2 = visits_here[2] * slopes[2, 0] + lattice.visits[2, index] * slopes[2, 1]
             low = min(c1 + c2 + min(reach_of[0], reach_of[3]), c0 + c2 + min(reach_of[1], reach_of[4]))
             low = min(low, c0 + c1 + min(reach_of[2], reach_of[5]))
-            cycles = fastest_inside / (product * plan.outer[big])
+            cycles = fastest_inside / (product * work.fans[big, block])
             copied = copies[depth]
             if RELEVANT[OUTPUT, d] == 0:
                 copied *= lattice.pair_factor[d, pair]

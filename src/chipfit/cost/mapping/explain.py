@@ -224,7 +224,7 @@ def _covered(loops: Loops, extent: dict[str, int], outputs: str, kernel: str, si
     found = np.zeros(2)
     whole: dict[str, int] = dict(zip(DIMENSIONS, loops.bounds, strict=True))
     steps = (loops.stride[side], loops.dilation[side], loops.padding[side])
-    covered(whole[outputs], whole[kernel], extent[outputs], extent[kernel], *steps, found)
+    covered(whole[outputs], whole[kernel], extent[outputs], extent[kernel], *steps, 0, found)
     return int(found[1])
 
 

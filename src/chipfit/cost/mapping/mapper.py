@@ -70,6 +70,30 @@ class Mapping:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What is counted, where tools differ.
+
+    `union`: rows of the input that tiles of several processing elements have in common leave the
+    memory above once; else only identical tiles are shared. `drains`: a partial sum that leaves a
+    memory is read there. `padding`: zeros around the input are fetched as if they were input. `skips`:
+    rows and columns that a tile does not need are left out where they lie between others.
+    """
+
+    union: bool = True
+    drains: bool = True
+    padding: bool = False
+    skips: bool = False
+
+
+#: As this package counts, and as other tools do (facts found by comparing, not their words).
+RULES = {
+    "chipfit": Rules(),
+    "accelforge": Rules(union=False, padding=True),
+    "timeloop": Rules(union=False, drains=False, padding=True),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Counts:
     """What a mapping takes. Accesses are words by stage and tensor (input, weight, output)."""
 
@@ -141,6 +165,7 @@ def chip(
     streamed_words: float = 0.0,
     streamed_energy_j: float = 0.0,
     holds: Holds = (),
+    rules: Rules = RULES["chipfit"],
 ) -> Chip:
     """A target for operands of these widths, in the arrays of the compiled functions.
 
@@ -180,6 +205,8 @@ def chip(
         scalars=np.array(
             [mac_energy_j, target.static_power_w / target.clock_hz, streamed_words, streamed_energy_j]
         ),
+        union=rules.union,
+        drains=rules.drains,
     )
 
 
@@ -209,6 +236,7 @@ def evaluate(
     mac_energy_j: float = 0.0,
     streamed_words: float = 0.0,
     streamed_energy_j: float = 0.0,
+    rules: Rules = RULES["chipfit"],
 ) -> Counts | None:
     """Exact accesses, energy and cycles of a mapping; None if a tile does not fit its memory.
 
@@ -220,13 +248,14 @@ def evaluate(
         mac_energy_j: energy of all multiply-accumulates (J).
         streamed_words: words that cross the main memory besides.
         streamed_energy_j: their energy (J).
+        rules: what is counted.
     """
-    made = chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j, mapping.holds)
+    made = chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j, mapping.holds, rules)
     n = len(made.capacity)
     tables = scratch(n, 1)
     tables.tiles[:, 0, :] = np.array(mapping.tiles, np.int64).T
     tables.factors[:] = mapping.factors
-    prepare(np.array(loops.bounds, np.int64), geometry(loops), np.ones(8, np.int64), tables)
+    prepare(np.array(loops.bounds, np.int64), geometry(loops, rules), np.ones(8, np.int64), tables)
     accesses = np.zeros((3, n, 3))
     out = np.zeros(4 + n)
     order = np.array([TENSORS.index(t) for t in mapping.stationary], np.int64)
@@ -258,6 +287,7 @@ def find(
     space: MapSpace = MapSpace(),  # frozen
     most_cycles: float = math.inf,
     hint: Mapping | None = None,
+    rules: Rules = RULES["chipfit"],
 ) -> Answer:
     """The best mapping of a nest onto a target.
 
@@ -274,6 +304,7 @@ def find(
         space: which mappings are looked at.
         most_cycles: no mapping that takes longer.
         hint: a mapping that may be good: it speeds up the search and never changes the score.
+        rules: what is counted.
 
     Raises:
         MappingError: an unknown objective, or even the smallest tiles do not fit, or nothing is as fast as
@@ -283,7 +314,9 @@ def find(
         raise MappingError(f"unknown objective '{objective}'{nearest(objective, OBJECTIVES)}")
     check_fits(label, target, widths)
     parts = stages(target)
-    lattice = lattice_of(loops, max(part.array.elements if part.array else 1 for part in parts), space)
+    shape = geometry(loops, rules)
+    most = max(part.array.elements if part.array else 1 for part in parts)
+    lattice = lattice_of(loops, shape, most, space)
     static_j = target.static_power_w / target.clock_hz
     extra = np.array([mac_energy_j, static_j, streamed_words, streamed_energy_j])
     alone = np.array([0.0, 0.0, streamed_words, 0.0])  # traffic alone
@@ -292,13 +325,13 @@ def find(
             setting=setting,
             goal=_goal(objective, setting.chip, lattice, extra, most_cycles),
             chip=setting.chip._replace(scalars=alone if objective == "dram" else extra),
-            loops=loops,
+            shape=shape,
             lattice=lattice,
             work=_work(number, len(setting.plan.last_stage), lattice.hull.shape[0]),
             found=_found(len(parts)),
             tables=scratch(len(parts), 1),
         )
-        for number, setting in enumerate(settings_of(target, widths, objective == "dram"))
+        for number, setting in enumerate(settings_of(target, widths, rules, objective == "dram"))
     ]
     best, score = hint, math.inf
     if hint is not None:
@@ -320,7 +353,7 @@ def find(
     return Answer(
         mapping=best,
         score=score,
-        gap=max(0.0, 1 - low / score) if dropped else 0.0,
+        gap=min(max(0.0, score / low - 1), _WORST_GAP) if dropped and low > 0 else _WORST_GAP * dropped,
         cuts=sum(int(q.found.numbers[1]) for q in questions),
         priced=sum(int(q.found.numbers[3]) for q in questions),
     )
@@ -336,11 +369,11 @@ class _Setting:
 
 
 @functools.lru_cache(maxsize=1024)
-def settings_of(target: Target, widths: Widths, only_main_memory: bool) -> tuple[_Setting, ...]:
+def settings_of(target: Target, widths: Widths, rules: Rules, only_main_memory: bool) -> tuple[_Setting, ...]:
     """All ways to hold tensors; priced by traffic, with energy deciding among equals, if so asked."""
     found: list[_Setting] = []
     for holds in ways_to_hold(target):
-        made = chip(target, widths, holds=holds)
+        made = chip(target, widths, holds=holds, rules=rules)
         if only_main_memory:
             price = made.price.copy()
             price[:3] *= 0.1 * bound.TIE / _unit(made)
@@ -376,7 +409,7 @@ class _Question:
     setting: _Setting
     goal: Goal
     chip: Chip
-    loops: Loops
+    shape: Ints
     lattice: Lattice
     work: Work
     found: Found
@@ -387,7 +420,7 @@ class _Question:
         tables, found = self.tables, self.found
         tables.tiles[:, 0, :] = np.array(mapping.tiles, np.int64).T
         tables.factors[:] = mapping.factors
-        prepare(self.lattice.bounds, geometry(self.loops), np.ones(8, np.int64), tables)
+        prepare(self.lattice.bounds, self.shape, np.ones(8, np.int64), tables)
         order = np.array([TENSORS.index(t) for t in mapping.stationary], np.int64)
         if not count(np.zeros(8, np.int64), order, tables, self.chip, found.accesses, found.out):
             return math.inf
@@ -408,7 +441,7 @@ class _Question:
         base = float(self.chip.scalars[0] + self.chip.scalars[3])
         return float(
             bound.best_first(
-                plan, lattice, self.chip, self.tables, geometry(self.loops), self.goal, base, inside, cost,
+                plan, lattice, self.chip, self.tables, self.shape, self.goal, base, inside, cost,
                 pending, ways, many, limit, 0 if exactly else _PROBES, EFFORT, self.found, work,
             )
         )  # fmt: skip
@@ -429,7 +462,10 @@ class _Question:
 
 
 #: Candidates after which a search gives up and says how far it may be from the best.
-EFFORT = 2e7
+EFFORT = 5e6
+
+#: What is said where the bounds say nothing.
+_WORST_GAP = 1e6
 
 #: Blocks of each way to hold tensors that are looked at before the proof.
 _PROBES = 4
@@ -568,12 +604,12 @@ def plan_of(target: Target, made: Chip, holds: Holds) -> Plan:
             if t == 2:
                 finish = write[h] * (at_parent - out_parent) if not datapath or h == 0 else 0.0
                 further = not datapath and i + 2 < len(chain)
-                finish_child = read[c] * (at_child - out_child) if further else 0.0
+                finish_child = read[c] * (at_child - out_child) if further and made.drains else 0.0
                 finish_child += hop_here * (at_parent - out_parent) if further else 0.0
                 price = [
                     write[h] * at_parent,
                     read[h] * at_parent,
-                    0.0 if datapath else read[c] * at_child,
+                    0.0 if datapath or not made.drains else read[c] * at_child,
                     0.0 if datapath else write[c] * at_child,
                     hop_here * at_parent,
                     finish if fan_h == 1 else max(finish, 0.0),
@@ -595,10 +631,10 @@ def plan_of(target: Target, made: Chip, holds: Holds) -> Plan:
             if behind:
                 for g in range(parent, step):
                     pending[g, t] = len(links)
-                    hops[g, t] = hop[base["last_stage"][g]] * at_parent
+                    hops[g, t] = hop[base["last_stage"][g]] * at_parent * made.union
             else:
                 discount[:] = 1.0
-            hull = parts[c - 1].array is not None
+            hull = made.union and parts[c - 1].array is not None
             links.append(
                 (t, step, parent if behind else min(parent, step), int(datapath), int(hull), int(behind))
             )
@@ -612,7 +648,7 @@ def plan_of(target: Target, made: Chip, holds: Holds) -> Plan:
                     slow[3] = max(0.0, (at_parent - out_parent) / made.price[3, h])
             if not datapath and limited[min(child, groups - 1)] == c:
                 slow[1] = at_child / made.price[3, c]
-                if t == 2 and i + 2 < len(chain):
+                if t == 2 and i + 2 < len(chain) and made.drains:
                     slow[4] = max(0.0, (at_child - out_child) / made.price[3, c])
             if h == 0 and not behind:
                 slow[2], slow[5], slow[0], slow[3] = slow[0], slow[3], 0.0, 0.0
@@ -633,7 +669,7 @@ def plan_of(target: Target, made: Chip, holds: Holds) -> Plan:
         hops=hops,
         speed=np.array(speeds),
         complete=complete,
-        drains=1.0,
+        drains=1.0 if made.drains else 0.0,
         most_copies=np.array([float(copies[:g, 2].prod()) for g in range(groups + 1)]),
     )
 
@@ -651,6 +687,11 @@ def _ways(plan: Plan, lattice: Lattice) -> tuple[Ints, Ints]:
             continue
         ways = np.ones((_MOST_WAYS, 8), np.int64)
         many[g] = bound.list_ways(g, plan, lattice, ways)
+        if many[g] < 0:
+            raise MappingError(
+                f"an array of {plan.sides[g].prod()} elements may be unrolled in more than {_MOST_WAYS} ways: "
+                "say along which dimensions"
+            )
         listed[g] = ways[: many[g]]
     ways = np.ones((groups, int(many.max()), 8), np.int64)
     for g, found in listed.items():
@@ -754,18 +795,18 @@ def _rounds(number: int) -> list[int]:
 
 @functools.lru_cache(maxsize=4096)
 def _hulls(
-    size: int, kernel: int, stride: int, dilation: int, padding: int, most: int, space: MapSpace
+    size: int, kernel: int, stride: int, dilation: int, padding: int, skips: int, most: int, space: MapSpace
 ) -> Floats:
     """[output extent, kernel extent, sum | most] rows of the input, as `nest.covered`."""
     across, along = _sizes(size, most, space).extents, _sizes(kernel, most, space).extents
     table = np.zeros((len(across), len(along), 2))
     for i, extent in enumerate(across):
         for j, part in enumerate(along):
-            covered(size, kernel, int(extent), int(part), stride, dilation, padding, table[i, j])
+            covered(size, kernel, int(extent), int(part), stride, dilation, padding, skips, table[i, j])
     return table
 
 
-def lattice_of(loops: Loops, most: int, space: MapSpace) -> Lattice:
+def lattice_of(loops: Loops, shape: Ints, most: int, space: MapSpace) -> Lattice:
     """The tiles of a nest for arrays of at most `most` processing elements.
 
     Raises:
@@ -789,7 +830,6 @@ def lattice_of(loops: Loops, most: int, space: MapSpace) -> Lattice:
         return table
 
     pairs = stacked("pairs")
-    shape = geometry(loops)
     lattice = Lattice(
         bounds=np.array(loops.bounds, np.int64),
         many=many,
@@ -850,6 +890,7 @@ def _work(number: int, groups: int, tiles: int) -> Work:
         listed_at=taken("listed_at", (bound.CLASSES, _LISTED, 11), np.int64, own=False),
         seen=taken("seen", (groups, tiles if groups > 3 else 1, 8, 9), own=False),
         values=np.zeros(9),
+        fans=taken("fans", (groups, tiles)),
     )
 
 
@@ -866,9 +907,11 @@ def _found(stages: int) -> Found:
     )
 
 
-def geometry(loops: Loops) -> Ints:
-    """[row | column, stride | dilation | padding]."""
-    return np.array([loops.stride, loops.dilation, loops.padding], np.int64).T.copy()
+def geometry(loops: Loops, rules: Rules) -> Ints:
+    """[row | column, stride | dilation | padding | whether rows are skipped]."""
+    skips = (int(rules.skips), int(rules.skips))
+    padding = (0, 0) if rules.padding else loops.padding
+    return np.array([loops.stride, loops.dilation, padding, skips], np.int64).T.copy()
 
 
 def check_fits(label: str, target: Target, widths: Widths) -> None:

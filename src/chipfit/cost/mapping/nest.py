@@ -97,6 +97,8 @@ class Chip(NamedTuple):
     price: [read | write | hop | words per cycle, stage] (4, stages).
     scalars: energy of all multiply-accumulates (J), static energy a cycle (J), words streamed through
         the outermost memory besides, their energy (J).
+    union: whether processing elements share the rows that their input tiles have in common, or only
+        identical tiles. drains: whether reading sums on their way out is counted.
     """
 
     tied: Flags
@@ -106,6 +108,8 @@ class Chip(NamedTuple):
     capacity: Floats
     price: Floats
     scalars: Floats
+    union: bool
+    drains: bool
 
 
 #: Tensor x dimension (N G K C P Q R S): 1 where the tensor depends on the dimension.
@@ -207,9 +211,13 @@ def covered(
     stride: int,
     dilation: int,
     padding: int,
+    skips: int,
     out: Floats,
 ) -> None:
-    """Rows fetched when outputs and kernel are cut into tiles: out[0] their sum, out[1] the most."""
+    """Rows fetched when outputs and kernel are cut into tiles: out[0] their sum, out[1] the most.
+
+    With `skips`, rows that no product of a tile needs are left out where they lie between others.
+    """
     first = (padding + 1) // 2
     rows = (bound - 1) * stride + (kernel - 1) * dilation + 1 - padding
     end = first + max(rows, 1)
@@ -221,9 +229,21 @@ def covered(
             r_last = min(r + kernel_tile, kernel) - 1
             low = max(p * stride + r * dilation, first)
             high = min(p_last * stride + r_last * dilation + 1, end)
-            if high > low:
-                total += high - low
-                most = max(most, high - low)
+            needed = max(high - low, 0)
+            if skips != 0 and (stride > 1 or dilation > 1):
+                needed = 0
+                for p_here in range(p, p_last + 1):
+                    for r_here in range(r, r_last + 1):
+                        row = p_here * stride + r_here * dilation
+                        fresh = first <= row < end
+                        for r_before in range(r, r_last + 1):  # an earlier output may need it already
+                            ahead = (row - r_before * dilation) - p * stride
+                            if ahead >= 0 and ahead % stride == 0 and ahead // stride < p_here - p:
+                                fresh = False
+                        if fresh:
+                            needed += 1
+            total += needed
+            most = max(most, needed)
     out[0] = total
     out[1] = most
 
@@ -339,15 +359,17 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
                         split[d] = max(level, 0)
             if t == INPUT:
                 base = 1.0 * n0 * g0 * c0
-                at_parent = base * _hull(c - 1, 1, 0, pick, spans, rows, columns)
+                passing = base * _hull(c - 1, 1, 0, pick, spans, rows, columns)
                 # The datapath's tile is one product.
                 at_child = base * _hull(c, 0, 0, pick, spans, rows, columns)
+                # What the elements need together leaves once, or what each needs.
+                at_parent = passing if chip.union else at_child
                 kk = pick[2]
                 accesses[0, h, t] += _words(at_parent * counts[2, kk, split[2], h], per_word[h, t])
                 if not datapath:
                     accesses[1, c, t] += _words(at_child * counts[2, kk, split[2], c], per_word[c, t])
                 for a in range(h, c):
-                    reached = at_child if a == c - 1 else at_parent
+                    reached = at_child if a == c - 1 else passing
                     accesses[2, a, t] += _words(reached * counts[2, kk, split[2], a + 1], per_word[h, t])
             elif t == WEIGHT:
                 base = 1.0 * g0 * k0 * c0 * r0 * s0
@@ -377,8 +399,9 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
                     if not datapath:
                         accesses[2, a, t] += _words(visits - known, per_word[h, 3])
                 if not datapath:
-                    accesses[0, c, t] += _words(visits - finished, per_word[c, 3])
-                    accesses[0, c, t] += _words(finished, per_word[c, 2])
+                    if chip.drains:
+                        accesses[0, c, t] += _words(visits - finished, per_word[c, 3])
+                        accesses[0, c, t] += _words(finished, per_word[c, 2])
                     accesses[1, c, t] += _words(visits - known, per_word[c, 3])
 
     cycles = 1.0
@@ -414,7 +437,7 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
 def prepare(bounds: Ints, shape: Ints, chains: Ints, tables: Tables) -> None:
     """Fill the tables of the first chains[d] chains in `tables.tiles`.
 
-    `shape` = [row | column, stride | dilation | padding].
+    `shape` = [row | column, stride | dilation | padding | whether rows are skipped].
     """
     tiles, factors, iterations = tables.tiles, tables.factors, tables.iterations
     counts, spans, sizes, used = tables.counts, tables.spans, tables.sizes, tables.used
@@ -445,13 +468,21 @@ def prepare(bounds: Ints, shape: Ints, chains: Ints, tables: Tables) -> None:
                     spans[d, i, stage, kind] = index
     for i in range(used[0]):
         for j in range(used[2]):
-            stride, dilation, padding = shape[0, 0], shape[0, 1], shape[0, 2]
+            stride, dilation, padding, skips = shape[0, 0], shape[0, 1], shape[0, 2], shape[0, 3]
             covered(
-                bounds[4], bounds[6], sizes[0, i], sizes[2, j], stride, dilation, padding, tables.rows[i, j]
+                bounds[4],
+                bounds[6],
+                sizes[0, i],
+                sizes[2, j],
+                stride,
+                dilation,
+                padding,
+                skips,
+                tables.rows[i, j],
             )
     for i in range(used[1]):
         for j in range(used[3]):
-            stride, dilation, padding = shape[1, 0], shape[1, 1], shape[1, 2]
+            stride, dilation, padding, skips = shape[1, 0], shape[1, 1], shape[1, 2], shape[1, 3]
             covered(
                 bounds[5],
                 bounds[7],
@@ -460,5 +491,6 @@ def prepare(bounds: Ints, shape: Ints, chains: Ints, tables: Tables) -> None:
                 stride,
                 dilation,
                 padding,
+                skips,
                 tables.columns[i, j],
             )
