@@ -38,8 +38,8 @@ from chipfit.cost.mapping.nest import (
     Floats,
     Ints,
     Tables,
+    chain_counts,
     count,
-    prepare,
 )
 
 ENERGY, LATENCY, EDP, DRAM = 0, 1, 2, 3
@@ -741,15 +741,19 @@ def _known(g: int, i: int, plan: Plan, goal: Goal, work: Work) -> bool:
 
 @fast
 def _better_half(g: int, have: int, work: Work) -> int:
-    """Keep the half of the labels of a step that have the least bounds; how many are left."""
-    middle = np.sort(work.labels[g, :have, 0])[have // 2]
+    """Keep up to half of the labels of a step, with less than the mean bound; how many are left."""
+    middle = 0.0
+    for i in range(have):
+        middle += work.labels[g, i, 0] / have
     kept = 0
     for i in range(have):
-        if work.labels[g, i, 0] < middle or (work.labels[g, i, 0] == middle and kept < have // 2):
-            work.labels[g, kept] = work.labels[g, i]
-            work.label_at[g, kept] = work.label_at[g, i]
+        if work.labels[g, i, 0] < middle and kept < have // 2:
+            for k in range(work.labels.shape[2]):
+                work.labels[g, kept, k] = work.labels[g, i, k]
+            for k in range(work.label_at.shape[2]):
+                work.label_at[g, kept, k] = work.label_at[g, i, k]
             kept += 1
-    return min(kept, have - 1)
+    return kept if kept > 0 else have // 2
 
 
 @fast
@@ -768,7 +772,7 @@ def _spread(
 ) -> int:
     """Labels of group g for everything listed for a block; how many there are now.
 
-    A dive keeps only the label of the least bound. If there are too many, the better half stays, and how
+    A dive keeps only the label of the least bound. If there are too many, a better half stays, and how
     many went is counted.
     """
     room = work.labels.shape[1]
@@ -858,7 +862,7 @@ class Found(NamedTuple):
     tiles: [stage, d], the datapath's last (stages + 1, 8). factors: [stage, d]. stationary: by stage.
     numbers: [blocks opened, cuts priced, labels, mappings priced, least bound, labels dropped,
         candidates] (7).
-    chains, order, accesses, out: scratch of `nest.count`.
+    chains, order, accesses, out: scratch of `nest.count`; indices: of sizes, by dimension and stage.
     """
 
     tiles: Ints
@@ -869,6 +873,7 @@ class Found(NamedTuple):
     order: Ints
     accesses: Floats
     out: Floats
+    indices: Ints
 
 
 @fast
@@ -877,7 +882,6 @@ def _leaf(
     lattice: Lattice,
     chip: Chip,
     tables: Tables,
-    shape: Ints,
     goal: Goal,
     inside: Ints,
     position: Ints,
@@ -889,7 +893,6 @@ def _leaf(
     stages = plan.stage_group.shape[0]
     big = groups - 2
     innermost = work.label_at[big, position[big]]
-    tables.factors[:, :] = 1
     for stage in range(stages):
         g = plan.stage_group[stage]
         found.order[stage] = OUTPUT
@@ -900,8 +903,9 @@ def _leaf(
                 index = lattice.at[d, innermost[10]]
             else:
                 index = lattice.at[d, work.label_at[g, position[g], 0]]
+            found.indices[d, stage] = index
             tables.tiles[d, 0, stage] = lattice.size[d, index]
-            tables.tiles[d, 0, stages] = 1
+            tables.factors[stage, d] = 1
             if plan.last_stage[g] == stage:
                 if g == groups - 1:
                     tables.factors[stage, d] = inside[innermost[11], d]
@@ -912,9 +916,18 @@ def _leaf(
             if not plan.allowed[g, o]:
                 o = WEIGHT if plan.allowed[g, WEIGHT] else (OUTPUT if plan.allowed[g, OUTPUT] else INPUT)
             found.order[stage] = o
-    found.chains[:] = 1
-    prepare(lattice.bounds, shape, found.chains, tables)
-    found.chains[:] = 0
+    # What `nest.prepare` would fill, from the tables of the lattice.
+    for d in range(8):
+        tables.tiles[d, 0, stages] = 1
+        found.indices[d, stages] = 0
+        for stage in range(stages):
+            f = tables.factors[stage, d]
+            block = tables.tiles[d, 0, stage + 1] * f
+            tables.iterations[d, 0, stage] = (tables.tiles[d, 0, stage] + block - 1) // block
+            tables.spans[d, 0, stage, 0] = found.indices[d, stage]
+            tables.spans[d, 0, stage, 1] = lattice.extent_of[d, found.indices[d, stage + 1], f]
+        tables.spans[d, 0, stages, 0] = 0
+        chain_counts(tables.tiles[d, 0], tables.factors[:, d], tables.counts[d, 0])
     if not count(found.chains, found.order, tables, chip, found.accesses, found.out):
         return np.inf
     return score(found.out[0], found.out[1], goal)
@@ -1041,7 +1054,6 @@ def best_first(
     lattice: Lattice,
     chip: Chip,
     tables: Tables,
-    shape: Ints,
     goal: Goal,
     base: float,
     inside: Ints,
@@ -1061,8 +1073,7 @@ def best_first(
         plan: the target in groups.
         lattice: the tiles.
         chip: the target as `nest.count` reads it.
-        tables: scratch of `nest.count`.
-        shape: [row | column, stride | dilation | padding | whether rows are skipped].
+        tables: scratch of `nest.count` for one mapping, with the rows and columns of the lattice.
         goal: what is least.
         base: energy that every mapping takes (J).
         inside: ways to unroll below the innermost memory.
@@ -1262,7 +1273,7 @@ def best_first(
             if g == 0:
                 found.numbers[3] += 1
                 found.numbers[6] += LEAF
-                value = _leaf(plan, lattice, chip, tables, shape, goal, inside, position, found, work)
+                value = _leaf(plan, lattice, chip, tables, goal, inside, position, found, work)
                 if value < best:
                     best = value
                     for stage in range(stages + 1):

@@ -329,7 +329,7 @@ def find(
             lattice=lattice,
             work=_work(number, len(setting.plan.last_stage), lattice.hull.shape[0]),
             found=_found(len(parts)),
-            tables=scratch(len(parts), 1),
+            tables=scratch(len(parts), 1)._replace(rows=lattice.rows, columns=lattice.columns),
         )
         for number, setting in enumerate(settings_of(target, widths, rules, objective == "dram"))
     ]
@@ -417,7 +417,7 @@ class _Question:
 
     def score_of(self, mapping: Mapping) -> float:
         """The score of a mapping; infinite if it does not fit."""
-        tables, found = self.tables, self.found
+        tables, found = scratch(len(mapping.rows), 1), self.found
         tables.tiles[:, 0, :] = np.array(mapping.tiles, np.int64).T
         tables.factors[:] = mapping.factors
         prepare(self.lattice.bounds, self.shape, np.ones(8, np.int64), tables)
@@ -441,7 +441,7 @@ class _Question:
         base = float(self.chip.scalars[0] + self.chip.scalars[3])
         return float(
             bound.best_first(
-                plan, lattice, self.chip, self.tables, self.shape, self.goal, base, inside, cost,
+                plan, lattice, self.chip, self.tables, self.goal, base, inside, cost,
                 pending, ways, many, limit, 0 if exactly else _PROBES, EFFORT, self.found, work,
             )
         )  # fmt: skip
@@ -689,8 +689,8 @@ def _ways(plan: Plan, lattice: Lattice) -> tuple[Ints, Ints]:
         many[g] = bound.list_ways(g, plan, lattice, ways)
         if many[g] < 0:
             raise MappingError(
-                f"an array of {plan.sides[g].prod()} elements may be unrolled in more than {_MOST_WAYS} ways: "
-                "say along which dimensions"
+                f"an array of {plan.sides[g].prod()} elements may be unrolled in more than {_MOST_WAYS} "
+                "ways: say along which dimensions"
             )
         listed[g] = ways[: many[g]]
     ways = np.ones((groups, int(many.max()), 8), np.int64)
@@ -904,6 +904,7 @@ def _found(stages: int) -> Found:
         order=np.zeros(stages, np.int64),
         accesses=np.zeros((3, stages, 3)),
         out=np.zeros(4 + stages),
+        indices=np.zeros((8, stages + 1), np.int64),
     )
 
 
