@@ -126,6 +126,10 @@ def _search_for(job: _Job, target: Target, objective: str, space: MapSpace) -> A
     return _map(job, _bare(target), objective, space)
 
 
+#: Wider elements than any (bits).
+_WIDEST = 128
+
+
 def _widest_alike(bits: int, word_bits: tuple[int, ...]) -> int:
     """The widest element of which as many fit a word of every memory.
 
@@ -133,12 +137,14 @@ def _widest_alike(bits: int, word_bits: tuple[int, ...]) -> int:
     6
     >>> _widest_alike(6, (16,))
     8
+    >>> _widest_alike(20, (16,))  # two words
+    32
     """
 
     def fitting(width: int) -> list[int]:
         return [word // width if width <= word else -(-width // word) for word in word_bits]
 
-    while fitting(bits + 1) == fitting(bits) and bits < max(word_bits):
+    while fitting(bits + 1) == fitting(bits) and bits < _WIDEST:
         bits += 1
     return bits
 
