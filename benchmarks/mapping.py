@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from chipfit.cost.mapping.analytical import Analytical
-from chipfit.cost.mapping.mapper import Answer, Counts, Mapping, MapSpace, Widths, evaluate, find
+from chipfit.cost.mapping.mapper import RULES as TOOL_RULES
+from chipfit.cost.mapping.mapper import Answer, Counts, Mapping, MapSpace, Rules, Widths, evaluate, find
 from chipfit.hardware.load import load_target
 from chipfit.hardware.target import Target
 from chipfit.workload.library import load
@@ -40,6 +41,9 @@ SPACE = MapSpace(ragged=False)  # as the peers: every factor divides
 WIDTHS = Widths(input=16, weight=16, output=16, partial_sum=16)
 UNIT_J = 1e-12
 TOOLS = {"timeloop": "Timeloop", "zigzag": "ZigZag", "accelforge": "AccelForge"}
+
+#: As each tool counts; "skips" leaves out rows between those that a tile needs, which matters for strides.
+COUNTING = {**TOOL_RULES, "accelforge-skips": replace(TOOL_RULES["accelforge"], skips=True)}
 
 RULES = """\
 How accesses are counted. Ours: a partial sum read out on its way to the next memory is charged (as
@@ -167,13 +171,13 @@ def priced_anew(target: Target, scale: float) -> Target:
     return replace(target, levels=(target.levels[0], *levels))
 
 
-def counted(mapping: Mapping, loops: Loops, target: Target) -> Counts:
-    found = evaluate(mapping, loops, target, WIDTHS, mac_energy_j=loops.macs * UNIT_J)
+def counted(mapping: Mapping, loops: Loops, target: Target, counting: Rules) -> Counts:
+    found = evaluate(mapping, loops, target, WIDTHS, mac_energy_j=loops.macs * UNIT_J, rules=counting)
     assert found is not None
     return found
 
 
-def mapped(target_name: str, network: str, objective: str, runs: int) -> Iterator[Row]:
+def mapped(target_name: str, network: str, objective: str, runs: int, counting: Rules) -> Iterator[Row]:
     target = load_target(target_name)
     layers = list(NETWORKS[network]())
     names = {loops: name for name, loops in reversed(layers)}
@@ -181,16 +185,18 @@ def mapped(target_name: str, network: str, objective: str, runs: int) -> Iterato
 
         def search(_: int, loops: Loops = loops) -> Answer:
             mac_j = loops.macs * UNIT_J
-            return find(loops, target, WIDTHS, objective=objective, mac_energy_j=mac_j, space=SPACE)
+            return find(
+                loops, target, WIDTHS, objective=objective, mac_energy_j=mac_j, space=SPACE, rules=counting
+            )
 
         answer = search(0)
-        cost = counted(answer.mapping, loops, target)
+        cost = counted(answer.mapping, loops, target, counting)
         others = [priced_anew(target, 1 + run / 10) for run in range(10 * runs + 1)]
 
         def reprice(
             run: int, mapping: Mapping = answer.mapping, loops: Loops = loops, chips: list[Target] = others
         ) -> Counts:
-            return counted(mapping, loops, chips[run])
+            return counted(mapping, loops, chips[run], counting)
 
         times = cpu_ms(search, runs)
         yield Row(
@@ -332,6 +338,7 @@ def started(program: str, runs: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path, nargs="?", default=DATA, help="with peers/mapping.csv")
+    parser.add_argument("--rules", choices=COUNTING, default="chipfit", help="count as this tool does")
     parser.add_argument("--objective", choices=("energy", "edp"), default="energy")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
@@ -343,10 +350,11 @@ def main() -> None:
     load_before = os.getloadavg()
     peers = peer_rows(options.data / "peers" / "mapping.csv")
     print(RULES)
+    print(f"\nAccesses in the tables below: {options.rules}, {COUNTING[options.rules]}")
     every: list[Row] = []
     for target in options.targets:
         for network in options.networks:
-            rows = list(mapped(target, network, options.objective, options.runs))
+            rows = list(mapped(target, network, options.objective, options.runs, COUNTING[options.rules]))
             table(rows, peers, options.objective)
             every += rows
 
