@@ -71,8 +71,11 @@ def test_peak_memory_is_that_of_the_activations(name, tolerance, priced, shared_
     assert theirs * (1 - tolerance) <= peak_kib <= theirs
 
 
-def test_only_the_networks_with_a_known_code_come_without_a_warning(priced, shared_data):
-    assert priced("mobilenet_vww", shared_data).warnings == ()
-    assert priced("ds_cnn", shared_data).warnings == (
+def test_only_the_networks_with_a_known_code_come_without_a_warning_of_it(priced, shared_data):
+    def of_codes(name):
+        return [warning for warning in priced(name, shared_data).warnings if "coded" in warning]
+
+    assert of_codes("mobilenet_vww") == []
+    assert of_codes("ds_cnn") == [
         "ethos_u55_like stores weights coded, but the codes of 10 of 10 are not known: priced as they are",
-    )
+    ]

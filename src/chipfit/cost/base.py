@@ -258,7 +258,7 @@ class AbstractEstimator(ABC):
         if unproven := [layer.gap for layer in layers if layer.gap > 0]:
             notes += (
                 f"{len(unproven)} of {len(layers)} mappings are not proven to be the best: by their bounds "
-                f"they may lie up to {max(unproven):.0%} above it",
+                f"they may lie up to {max(unproven):.1%} above it",
             )
         return CostReport(
             network=network.name,
