@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from chipfit.cost.mapping import analytical, mapper
 from chipfit.cost.mapping.analytical import Analytical, describe
-from chipfit.cost.mapping.mapper import Mapping, stages
+from chipfit.cost.mapping.mapper import Mapping, MapSpace, stages
 from chipfit.errors import MappingError
+from chipfit.hardware.load import load_target
 from chipfit.hardware.target import Array
 from chipfit.testing import EstimatorSuite, eye16, nest_layer, toy_level, toy_systolic
+from chipfit.workload.library import resolve
 from chipfit.workload.network import Loops, Tensor
 
 
@@ -114,3 +117,24 @@ def test_equal_packing_has_equal_mappings():
         for bits in (6, 7, 8)
     }
     assert len(set(texts.values())) == 1
+
+
+def test_a_search_that_gives_up_says_how_far_the_best_may_be(monkeypatch):
+    network, target = resolve("lenet5"), load_target("edge_npu")
+    monkeypatch.setattr(mapper, "EFFORT", 1.0)
+    estimator = Analytical(space=MapSpace(ragged=False))
+    report = estimator.estimate(network, target)
+    gaps = [layer.gap for layer in report.layers if layer.gap > 0]
+    assert gaps
+    assert report.to_json()["layers"][0]["gap"] == report.layers[0].gap
+    assert report.warnings[-1] == (
+        f"{len(gaps)} of {len(report.layers)} mappings are not proven to be the best: by their bounds they "
+        f"may lie up to {max(gaps):.1%} above it"
+    )
+    # The bounds hold: what a whole search of the same space finds is not below them.
+    monkeypatch.undo()
+    analytical._map.cache_clear()
+    whole = estimator
+    for quick, best in zip(report.layers, whole.estimate(network, target).layers, strict=True):
+        if best.gap == 0 and quick.macs:
+            assert quick.cost.edp / (1 + quick.gap) <= best.cost.edp * (1 + 1e-9)
