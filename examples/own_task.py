@@ -1,6 +1,6 @@
 """A task of your own: is a handwritten digit odd or even?
 
-chipfit fit own_task:odd_or_even --target edge_npu --budget energy=60% --out odd
+chipfit fit own_task:odd_or_even --target eyeriss --budget energy=60% --out odd
 """
 
 import torch
