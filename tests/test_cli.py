@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -497,6 +498,7 @@ class TestTheWhole:
         command = [sys.executable, "-m", "chipfit.cli", "targets", str(pipe)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         with pipe.open("w"):  # opens once the command reads: it is inside the command now
+            time.sleep(0.5)  # between two system calls a signal would wait for the end of the second
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (130, "", "stopped\n")
