@@ -138,3 +138,25 @@ def test_a_search_that_gives_up_says_how_far_the_best_may_be(monkeypatch):
     for quick, best in zip(report.layers, whole.estimate(network, target).layers, strict=True):
         if best.gap == 0 and quick.macs:
             assert quick.cost.edp / (1 + quick.gap) <= best.cost.edp * (1 + 1e-9)
+
+
+def test_rules_that_leave_no_mapping_are_said_with_the_names():
+    base = eye16(shared_file=True)
+    dram, buffer, file = base.levels
+    # The main memory may not loop over C, so the buffer must hold all 64 of it, in 16 words.
+    dram, buffer = replace(dram, loops=("K",)), replace(buffer, size_bits=16 * 16)
+    with pytest.raises(MappingError) as caught:
+        Analytical().layer(nest_layer(Loops(K=4, C=64)), replace(base, levels=(dram, buffer, file)))
+    assert str(caught.value) == (
+        "layer 'layer': no mapping on eye16 keeps to the dimensions over which its levels may loop and its "
+        "arrays may unroll"
+    )
+
+
+def test_a_chip_of_one_memory_unrolls_what_its_array_can():
+    base = eye16(shared_file=True)
+    one = replace(base, levels=base.levels[:1], arrays=(replace(base.arrays[0], below=base.levels[0].name),))
+    found = Analytical().layer(nest_layer(Loops(K=4, C=3, P=5), weight_bits=16, input_bits=16), one)
+    # All 60 multiply at once: 12 weights and 15 inputs in, 20 sums out.
+    assert found.cost.dram_bits == (12 + 15 + 20) * 16
+    assert found.latency_by_component_s["compute"] == 1

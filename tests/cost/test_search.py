@@ -28,7 +28,7 @@ from chipfit.workload.network import DIMENSIONS, Loops
 
 @st.composite
 def targets(draw):
-    count = draw(st.integers(2, 4))
+    count = draw(st.integers(1, 4))
     word = draw(st.sampled_from([4, 8]))
     levels, arrays = [], []
     for i in range(count):

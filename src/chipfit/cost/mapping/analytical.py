@@ -67,9 +67,10 @@ class Analytical(AbstractEstimator):
         job = _job(layer, layer.loops, target)
         try:
             answer = _search_for(job, target, self.objective, self.space)
-        except MappingError as error:  # which was found without the names
-            names = f"layer '{layer.name}': no mapping on {target.name}"
-            raise MappingError(f"{error}".replace("layer 'layer': no mapping on ", names)) from error
+        except MappingError:
+            # Searches are shared and know no names; whoever asked is told with them.
+            _find(job, target, self.objective, self.space, layer.name)
+            raise
         return replace(_priced(layer, job, answer.mapping, target), gap=answer.gap)
 
 
@@ -151,14 +152,19 @@ def _widest_alike(bits: int, word_bits: tuple[int, ...]) -> int:
 
 @functools.lru_cache(maxsize=65536)
 def _map(job: _Job, bare: Target, objective: str, space: MapSpace) -> Answer:
+    return _find(job, bare, objective, space, "")
+
+
+def _find(job: _Job, target: Target, objective: str, space: MapSpace, label: str) -> Answer:
     return find(
         job.loops,
-        bare,
+        target,
         job.widths,
         objective=objective,
         mac_energy_j=job.mac_energy_j,
         streamed_words=job.streamed_words,
         streamed_energy_j=job.streamed_energy_j,
+        label=label,
         space=space,
     )
 

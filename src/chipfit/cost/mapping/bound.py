@@ -42,7 +42,7 @@ from chipfit.cost.mapping.nest import (
     count,
 )
 
-ENERGY, LATENCY, EDP, DRAM = 0, 1, 2, 3
+ENERGY, LATENCY, EDP = 0, 1, 2
 
 #: Of equal energy the faster mapping is taken, and the other way round.
 TIE = 1e-9
@@ -51,7 +51,7 @@ PRICED = 15  # columns that `_price` fills
 LEAF = 400  # candidates that take as long as one whole mapping
 WAITING = 9  # what waits for steps further out: see `_resolve`
 CLASSES = 6  # stationary: input, weight, output; the same with reuse that runs on outwards
-_LISTED = 64  # candidates of one block and one stationary tensor that are compared with each other
+COMPARED = 64  # candidates of one block and one stationary tensor that are compared with each other
 
 
 _OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "no_cfunc_wrapper": True}
@@ -109,7 +109,8 @@ class Plan(NamedTuple):
     sides: [group, rows | columns] of the array below, (1, 1) if none. may: [group, row | column, d]
         whether a side may unroll a dimension.
     loopable: [group, d] whether a memory may loop over it. allowed: [group, t] stationary tensors.
-    link: [l, tensor | step | parent group | to the datapath | hull of the block] (links, 5).
+    link: [l, tensor | step | parent group | to the datapath | hull of the block | whether its parent's words
+        wait for an array further out] (links, 6).
     price: [l, parent write (operands: read) | parent read (operands: 0) | child read | child write | hop
         at the step's array] of an element (J), then what a finished output takes less: [parent, child and
         hop] (links, 7).
@@ -119,8 +120,7 @@ class Plan(NamedTuple):
     discount: [l, g] most elements that read one word of it at once, in arrays from its parent down to
         group g, which is excluded (links, groups + 1).
     hops: [step, t] price of an element of a pending link at the array of the step (J) (groups, 3).
-    outer: processing elements in arrays of groups before (groups + 1). most_copies: most copies of a partial
-        sum in them (groups + 1).
+    most_copies: most copies of a partial sum in arrays of groups before (groups + 1).
     speed: [l, parent | child | main memory] cycles that an element takes there, then what a finished output
         takes less in each (links, 6).
     complete: whether `speed` has all cycles of memories of finite bandwidth. drains: 1 if sums are read on
@@ -140,7 +140,6 @@ class Plan(NamedTuple):
     pending: Ints
     discount: Floats
     hops: Floats
-    outer: Floats
     most_copies: Floats
     speed: Floats
     complete: bool
@@ -251,25 +250,36 @@ def _fit(group: int, plan: Plan, lattice: Lattice, chip: Chip, out: Floats) -> N
 
 
 @fast
-def _bound_step(g: int, plan: Plan, lattice: Lattice, work: Work) -> None:
-    """Fill `within[g]` and `least[g]` from `rest[g]`."""
-    tiles = lattice.hull.shape[0]
-    whole = tiles - 1
-    slope, credit = np.zeros(3), np.zeros(3)
+def _slopes(g: int, plan: Plan, lattice: Lattice, slopes: Floats, spared: Floats) -> None:
+    """Prices of visits at step g: [tensor, of blocks | of tiles]; what partial sums save [once | a copy]."""
+    whole = lattice.hull.shape[0] - 1
+    slopes[:, :] = 0.0
+    spared[:] = 0.0
     for link in range(plan.link.shape[0]):
         if plan.link[link, 1] != g:
             continue
         t = plan.link[link, 0]
         datapath = plan.link[link, 3] == 1
         unit = 1.0 if t == INPUT else lattice.elements[t, whole]
-        out, back = plan.price[link, 0], plan.price[link, 1]
-        slope[t] += unit * ((out + back) / plan.discount[link, g] + plan.price[link, 2] + plan.price[link, 3])
-        slope[t] += unit * plan.price[link, 4] * (2.0 if t == OUTPUT and not datapath else 1.0)
+        slopes[t, 0] += unit * (plan.price[link, 0] + plan.price[link, 1]) / plan.discount[link, g]
+        slopes[t, 1] += unit * (plan.price[link, 2] + plan.price[link, 3])
+        slopes[t, 1] += unit * plan.price[link, 4] * (2.0 if t == OUTPUT and not datapath else 1.0)
         if t == OUTPUT:
-            known = plan.fans[link, 1] * (plan.price[link, 3] + (0.0 if datapath else plan.price[link, 4]))
-            credit[t] += unit * (
-                plan.fans[link, 0] * back + known + plan.price[link, 5] + plan.price[link, 6]
-            )
+            finish = max(plan.price[link, 5], 0.0) + max(plan.price[link, 6], 0.0)
+            spared[0] += unit * (plan.price[link, 1] * plan.fans[link, 0] + finish)
+            again = plan.price[link, 3] + (0.0 if datapath else plan.price[link, 4])
+            spared[1] += unit * plan.fans[link, 1] * again
+
+
+@fast
+def _bound_step(g: int, plan: Plan, lattice: Lattice, work: Work) -> None:
+    """Fill `within[g]` and `least[g]` from `rest[g]`."""
+    tiles = lattice.hull.shape[0]
+    slopes, spared, slope, credit = np.zeros((3, 2)), np.zeros(2), np.zeros(3), np.zeros(3)
+    _slopes(g, plan, lattice, slopes, spared)
+    for t in range(3):
+        slope[t] = slopes[t, 0] + slopes[t, 1]
+    credit[OUTPUT] = spared[0] + spared[1]
     work.least[g, :] = np.inf
     for c in range(CLASSES):
         o = c % 3
@@ -526,28 +536,6 @@ def _price(
 
 
 @fast
-def _slopes(g: int, plan: Plan, lattice: Lattice, slopes: Floats, spared: Floats) -> None:
-    """Prices of visits at step g: [tensor, of blocks | of tiles]; what partial sums save [once | a copy]."""
-    whole = lattice.hull.shape[0] - 1
-    slopes[:, :] = 0.0
-    spared[:] = 0.0
-    for link in range(plan.link.shape[0]):
-        if plan.link[link, 1] != g:
-            continue
-        t = plan.link[link, 0]
-        datapath = plan.link[link, 3] == 1
-        unit = 1.0 if t == INPUT else lattice.elements[t, whole]
-        slopes[t, 0] += unit * (plan.price[link, 0] + plan.price[link, 1]) / plan.discount[link, g]
-        slopes[t, 1] += unit * (plan.price[link, 2] + plan.price[link, 3])
-        slopes[t, 1] += unit * plan.price[link, 4] * (2.0 if t == OUTPUT and not datapath else 1.0)
-        if t == OUTPUT:
-            finish = max(plan.price[link, 5], 0.0) + max(plan.price[link, 6], 0.0)
-            spared[0] += unit * (plan.price[link, 1] * plan.fans[link, 0] + finish)
-            again = plan.price[link, 3] + (0.0 if datapath else plan.price[link, 4])
-            spared[1] += unit * plan.fans[link, 1] * again
-
-
-@fast
 def _resolve(g: int, factors: Ints, plan: Plan, priced: Floats, outputs: float, pending: Floats) -> float:
     """What waits costs more, now that the array of step g is chosen; updates `pending`.
 
@@ -678,7 +666,7 @@ def _consider(
         entry[14], entry[15] = within, pending[7]
         dominated = False
         if not waits and (plan.complete or not goal.timed):
-            for i in range(min(used, _LISTED)):
+            for i in range(min(used, COMPARED)):
                 other = work.listed[c, i]
                 if (
                     other[15] == entry[15]

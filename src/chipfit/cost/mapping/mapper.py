@@ -417,11 +417,14 @@ class _Question:
 
     def score_of(self, mapping: Mapping) -> float:
         """The score of a mapping; infinite if it does not fit."""
-        tables, found = scratch(len(mapping.rows), 1), self.found
-        tables.tiles[:, 0, :] = np.array(mapping.tiles, np.int64).T
-        tables.factors[:] = mapping.factors
-        prepare(self.lattice.bounds, self.shape, np.ones(8, np.int64), tables)
         order = np.array([TENSORS.index(t) for t in mapping.stationary], np.int64)
+        return self._score(np.array(mapping.tiles, np.int64), mapping.factors, order)
+
+    def _score(self, tiles: Ints, factors: Ints, order: Ints) -> float:
+        tables, found = scratch(len(factors), 1), self.found
+        tables.tiles[:, 0, :] = tiles.T
+        tables.factors[:] = factors
+        prepare(self.lattice.bounds, self.shape, np.ones(8, np.int64), tables)
         if not count(np.zeros(8, np.int64), order, tables, self.chip, found.accesses, found.out):
             return math.inf
         return float(bound.score(found.out[0], found.out[1], self.goal))
@@ -430,6 +433,8 @@ class _Question:
         """The least score below a limit, or the limit; if not exactly, after the first few blocks."""
         plan, lattice, work = self.setting.plan, self.lattice, self.work
         ways, many = _ways(plan, lattice)
+        if len(plan.last_stage) == 1:
+            return self._only_main_memory(ways[0, : many[0]], limit)
         if not exactly:
             bound.prepare_bounds(plan, lattice, self.chip, ways, many, work)
         elif self.found.numbers[4] >= limit:
@@ -445,6 +450,18 @@ class _Question:
                 pending, ways, many, limit, 0 if exactly else _PROBES, EFFORT, self.found, work,
             )
         )  # fmt: skip
+
+    def _only_main_memory(self, ways: Ints, limit: float) -> float:
+        """The same where nothing but the array is to be chosen."""
+        best, found, bounds = limit, self.found, self.lattice.bounds
+        found.tiles[:] = 1
+        found.tiles[0] = bounds
+        for way in ways:
+            if (self.setting.plan.loopable[0] | (way >= bounds)).all():
+                value = self._score(found.tiles, way[None], found.order)
+                if value < best:
+                    best, found.factors[0] = value, way
+        return best
 
     def mapping(self, parts: tuple[Stage, ...]) -> Mapping:
         """What the last search found."""
@@ -546,7 +563,6 @@ def _skeleton(target: Target) -> dict[str, Ints | Flags | Floats]:
             sides[g] = part.array.rows, part.array.columns
             may[g, 0] = [d in part.array.row_dimensions and part.array.rows > 1 for d in DIMENSIONS]
             may[g, 1] = [d in part.array.column_dimensions and part.array.columns > 1 for d in DIMENSIONS]
-    outer = np.concatenate([[1.0], np.cumprod(sides.prod(axis=1).astype(np.float64))])
     return {
         "stage_group": stage_group,
         "last_stage": last,
@@ -554,7 +570,6 @@ def _skeleton(target: Target) -> dict[str, Ints | Flags | Floats]:
         "may": may,
         "loopable": loopable,
         "allowed": allowed,
-        "outer": outer,
     }
 
 
