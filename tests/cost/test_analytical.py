@@ -146,9 +146,10 @@ def test_rules_that_leave_no_mapping_are_said_with_the_names():
     # The main memory may not loop over C, so the buffer must hold all 64 of it, in 16 words.
     dram, buffer = replace(dram, loops=("K",)), replace(buffer, size_bits=16 * 16)
     with pytest.raises(MappingError) as caught:
-        Analytical().layer(nest_layer(Loops(K=4, C=64)), replace(base, levels=(dram, buffer, file)))
+        layer = replace(nest_layer(Loops(K=4, C=64)), name="conv9")
+        Analytical().layer(layer, replace(base, levels=(dram, buffer, file)))
     assert str(caught.value) == (
-        "layer 'layer': no mapping on eye16 keeps to the dimensions over which its levels may loop and its "
+        "layer 'conv9': no mapping on eye3 keeps to the dimensions over which its levels may loop and its "
         "arrays may unroll"
     )
 
