@@ -145,8 +145,8 @@ def test_rules_that_leave_no_mapping_are_said_with_the_names():
     dram, buffer, file = base.levels
     # The main memory may not loop over C, so the buffer must hold all 64 of it, in 16 words.
     dram, buffer = replace(dram, loops=("K",)), replace(buffer, size_bits=16 * 16)
+    layer = replace(nest_layer(Loops(K=4, C=64)), name="conv9")
     with pytest.raises(MappingError) as caught:
-        layer = replace(nest_layer(Loops(K=4, C=64)), name="conv9")
         Analytical().layer(layer, replace(base, levels=(dram, buffer, file)))
     assert str(caught.value) == (
         "layer 'conv9': no mapping on eye3 keeps to the dimensions over which its levels may loop and its "
