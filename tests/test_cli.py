@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import chipfit
 from chipfit import cli
+from chipfit.cli.screen import ProgressBars
 from chipfit.errors import BudgetError
 from chipfit.search.run import FitConfig, FitResult
 
@@ -366,7 +367,7 @@ class TestProgressBars:
     def test_on_a_terminal_there_are_bars_with_time_left(self, monkeypatch, capsys):
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("COLUMNS", "120")
-        with cli.ProgressBars() as progress:
+        with ProgressBars() as progress:
             progress.start("Trying candidates", 4)
             progress.advance(3, "a [note]")
             progress.done()
@@ -376,7 +377,7 @@ class TestProgressBars:
             assert part in err
 
     def test_elsewhere_there_is_one_line_a_stage(self, capsys):
-        with cli.ProgressBars() as progress:
+        with ProgressBars() as progress:
             for stage in ("one", "two"):
                 progress.start(stage, 2)
                 progress.advance(2)
