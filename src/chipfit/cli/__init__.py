@@ -1,0 +1,16 @@
+"""The command line: parses, calls one function, prints. One file a command.
+
+Exit status: 0 done · 1 a mistake that the user can mend · 2 usage · 3 the budget cannot be met ·
+130 stopped by Ctrl-C. Results go to standard output, everything else to standard error. Heavy
+modules are imported by the command that needs them.
+"""
+
+from chipfit.cli import cost, fit, measure, report, targets  # each adds its command to the program
+from chipfit.cli.app import app
+
+__all__ = ["app", "cost", "fit", "main", "measure", "report", "targets"]
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="chipfit")
