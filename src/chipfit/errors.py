@@ -5,6 +5,8 @@
     ├── TargetError       a chip description cannot be read, or is not sound
     ├── UnitError         a quantity such as '5 ms' or '50%' cannot be read
     ├── MappingError      a layer cannot run on a target
+    ├── NetlistError      a circuit or its Verilog cannot be read, or is not sound
+    ├── LibraryError      a cell library cannot be read, or lacks a cell
     ├── BudgetError       a budget contradicts itself or names an unknown quantity
     ├── TaskError         what a user brings to be fitted is not a model, data and a metric
     ├── PassError         a pass cannot be applied to this model
@@ -38,6 +40,14 @@ class UnitError(ChipfitError):
 
 class MappingError(ChipfitError):
     """A layer cannot run on a target."""
+
+
+class NetlistError(ChipfitError):
+    """A circuit or its Verilog cannot be read, or is not sound."""
+
+
+class LibraryError(ChipfitError):
+    """A cell library cannot be read, or lacks a cell."""
 
 
 class BudgetError(ChipfitError):

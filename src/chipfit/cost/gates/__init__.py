@@ -1,0 +1,1 @@
+"""Multipliers as netlists of gates: energy and delay of every weight value."""
