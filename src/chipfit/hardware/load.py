@@ -32,6 +32,7 @@
     activations: {level: buffer, channels: 16}   where they stay between layers; left out: main memory
     coded_weights: true                          in the main memory; left out: false
     vector_cycles: {Add: 0.5}                    of operators that take the datapath, per output element
+    sparse: {skip: [input, weight]}              what the array does about zeros: hardware/sparse.py
 
 Any part may have `source: text`, and `sources: {key: text}` for single keys.
 All mistakes of a file are reported in one message.
@@ -49,6 +50,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from chipfit.errors import TargetError, UnitError, nearest
 from chipfit.hardware import technology
+from chipfit.hardware.sparse import (
+    DATAFLOWS,
+    FILLS,
+    FORMATS,
+    OPERANDS,
+    PAIRS,
+    PASSES,
+    SCOPES,
+    SparseArray,
+    Structure,
+    sparse_problems,
+)
 from chipfit.hardware.target import (
     TENSORS,
     Arithmetic,
@@ -367,6 +380,54 @@ class _Activations(_Part):
     channels: _Count = 1
 
 
+def _name(what: str, valid: Sequence[str]) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in valid:
+            raise ValueError(f"names an unknown {what}, {_given(value)}{nearest(str(value), valid)}")
+        return value
+
+    return read
+
+
+_Operands = Annotated[tuple[str, ...], BeforeValidator(_one_of("operand", OPERANDS, empty=True))]
+_Format = Annotated[str, BeforeValidator(_name("format", FORMATS))]
+
+
+class _Structure(_Part):
+    of: _Count
+    keep: _Count | None = None
+    scope: Annotated[str, BeforeValidator(_name("scope", SCOPES))] = "layer"
+
+
+class _Storage(_Part):
+    input: _Format = "dense"
+    weight: _Format = "dense"
+    output: _Format = "dense"
+
+
+class _Sparse(_Part):
+    skip: _Operands = OPERANDS
+    gate: _Operands = ()
+    structure: _Structure | None = None
+    storage: _Storage = _Storage()
+    run_bits: _Count = 5
+    dataflow: Annotated[str, BeforeValidator(_name("dataflow", DATAFLOWS))] = "adaptive"
+    passes: Annotated[str, BeforeValidator(_name("kind of passes", PASSES))] = "synchronous"
+    fill: Annotated[str, BeforeValidator(_name("fill", FILLS))] = "pass"
+    pairs: Annotated[str, BeforeValidator(_name("way to count pairs", PAIRS))] = "matched"
+    consecutive: _Count = 1
+    strips: Annotated[bool, Field(strict=True)] = False
+    clustering: Annotated[bool, Field(strict=True)] = False
+
+    def options(self) -> dict[str, Any]:
+        """The fields of a `SparseArray`."""
+        given = self.structure
+        structure = None if given is None else Structure(
+            keep=given.of if given.keep is None else given.keep, of=given.of, scope=given.scope
+        )  # fmt: skip
+        return {**dict(self), "structure": structure, "storage": dict(self.storage)}
+
+
 class _Target(_Part):
     name: _Text
     clock: Annotated[float, BeforeValidator(_quantity("frequency", zero=False))]
@@ -386,6 +447,7 @@ class _Target(_Part):
     vector_cycles: dict[_Text, Annotated[float, Field(strict=True, ge=0)]] = Field(
         default_factory=dict[str, float]
     )
+    sparse: _Sparse | None = None
 
 
 _PARTS: Mapping[str, type[_Part]] = {
@@ -395,6 +457,9 @@ _PARTS: Mapping[str, type[_Part]] = {
     "energy": _Access,
     "arithmetic": _Mac,
     "activations": _Activations,
+    "sparse": _Sparse,
+    "structure": _Structure,
+    "storage": _Storage,
 }
 
 _UNKNOWN = ("extra_forbidden", "invalid_key")
@@ -628,6 +693,8 @@ def _build(model: _Target, file: str, *, sound: bool) -> tuple[Target | None, li
     partial = model.partial_sum_bits
     if partial is not None and partial < model.native_bits:
         problems.append(f"partial_sum_bits ({partial}) is below native_bits ({model.native_bits})")
+    if model.sparse is not None:
+        problems += sparse_problems(model.sparse.options())
     complete = len(levels) == len(order) and all(array.below in order for array in arrays)
     if problems or arithmetic is None or not complete or not sound:
         return None, problems
@@ -648,6 +715,7 @@ def _build(model: _Target, file: str, *, sound: bool) -> tuple[Target | None, li
             activations=_residence(model.activations),
             coded_weights=model.coded_weights,
             vector_cycles=model.vector_cycles,
+            sparse=None if model.sparse is None else SparseArray(**model.sparse.options()),
             sources=sources,
         )
     except TargetError as error:
@@ -733,7 +801,7 @@ def _arithmetic(mac: _Mac, whole: str) -> Arithmetic:
 def _source_problems(model: _Target) -> Iterator[str]:
     """Keys under `sources` that name no number of their part."""
     numbers = ("clock", "native_bits", "partial_sum_bits", "static_power", "area")
-    numbers += ("activations", "vector_cycles")
+    numbers += ("activations", "vector_cycles", "sparse")
     of_level, of_array = ("size", "word_bits", "bandwidth", "energy"), ("rows", "columns", "hop_energy")
     parts: list[tuple[str, Mapping[str, str], Sequence[str]]] = [("sources", model.sources, numbers)]
     parts += [(f"levels[{i}].sources", level.sources, of_level) for i, level in enumerate(model.levels)]

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from chipfit.errors import TargetError, nearest
+from chipfit.hardware.sparse import SparseArray
 from chipfit.units import binary, si
 
 #: The names by which a level says what it holds; 'output' stands for partial sums and outputs.
@@ -145,7 +146,8 @@ class Target:
     `activations` says where activations stay between layers; without it every layer reads its input
     from the main memory and writes its output there. With it, `coded_weights` says that constants lie
     in the main memory entropy coded (`Tensor.stored_bits`). `vector_cycles` are the cycles per output
-    element of operators that occupy the datapath on their own, fused into a nest or not.
+    element of operators that occupy the datapath on their own, fused into a nest or not. `sparse` says
+    what the array does about zeros; without it, a multiplication by zero is one like any other.
 
     Raises:
         TargetError: sizes, energies or names contradict each other; all of it in one message.
@@ -167,6 +169,7 @@ class Target:
     coded_weights: bool = False
     vector_cycles: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
     sources: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    sparse: SparseArray | None = None
 
     def __post_init__(self) -> None:
         problems = [*_range_problems(self), *_size_problems(self.levels)]
@@ -235,8 +238,9 @@ class Target:
             ]
             sides = ("row_dimensions", "column_dimensions")
             arrays = [_part(Array, array, *sides) for array in data["arrays"]]
-            residence = data.get("activations")
+            residence, sparse = data.get("activations"), data.get("sparse")
             parts: dict[str, Any] = {
+                "sparse": None if sparse is None else SparseArray.from_json(sparse),
                 "activations": None if residence is None else Residence(**residence),
                 "arithmetic": Arithmetic(**data["arithmetic"]),
                 "levels": tuple(levels),
@@ -440,6 +444,10 @@ def _numbers(target: Target) -> list[Number]:
     for operator, cycles in target.vector_cycles.items():
         own = target.sources.get("vector_cycles", whole)
         add(f"vector_cycles.{operator}", cycles, "cycle", f"{cycles:.4g} cycle/element", own)
+    if target.sparse is not None:
+        own = target.sources.get("sparse", whole)
+        count("sparse.run_bits", target.sparse.run_bits, "bit", own)
+        count("sparse.consecutive", target.sparse.consecutive, "", own)
     for level in target.levels:
         key = f"levels.{level.name}"
         if level.size_bits is not None:

@@ -39,10 +39,10 @@ class Tensor:
 
     `bits` is the width of one element as the network states it. `floating` says that the network
     states no fixed-point width: a fixed-point target then runs it at its own `native_bits`.
-    `zeros` is the fraction of elements that are zero, if known. Of constant weights stored as whole
-    numbers, `largest_sum` is the largest sum of the codes of one sign that one output adds up.
-    `stored_bits` is the mean bits of an element of constants whose codes are known, entropy coded at
-    this width (see `coded`).
+    `zeros` is the fraction of elements that are zero, if known, and `zeros_by_channel` that of each
+    channel (the second axis). Of constant weights stored as whole numbers, `largest_sum` is the largest
+    sum of the codes of one sign that one output adds up. `stored_bits` is the mean bits of an element of
+    constants whose codes are known, entropy coded at this width (see `coded`).
     """
 
     name: str
@@ -53,6 +53,7 @@ class Tensor:
     zeros: float | None = None
     largest_sum: int | None = None
     stored_bits: float | None = None
+    zeros_by_channel: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if any(size < 1 for size in self.shape):
@@ -63,6 +64,9 @@ class Tensor:
             raise NetworkError(f"tensor '{self.name}': zeros must be in 0..1, got {self.zeros}")
         if self.stored_bits is not None and not 0 <= self.stored_bits <= 64:
             raise NetworkError(f"tensor '{self.name}': stored_bits must be in 0..64, got {self.stored_bits}")
+        channels = self.zeros_by_channel
+        if channels is not None and not all(0 <= zeros <= 1 for zeros in channels):
+            raise NetworkError(f"tensor '{self.name}': zeros_by_channel must be in 0..1")
 
     @property
     def elements(self) -> int:
@@ -362,7 +366,7 @@ def _only(data: Mapping[str, Any], kind: type) -> None:
 
 def _tensor_from_json(data: Mapping[str, Any]) -> Tensor:
     _only(data, Tensor)
-    zeros = data.get("zeros")
+    zeros, by_channel = data.get("zeros"), data.get("zeros_by_channel")
     return Tensor(
         name=_read(data, "name", str),
         shape=_sizes(data["shape"]),
@@ -372,6 +376,7 @@ def _tensor_from_json(data: Mapping[str, Any]) -> Tensor:
         zeros=None if zeros is None else float(zeros),
         largest_sum=None if data.get("largest_sum") is None else _read(data, "largest_sum", int),
         stored_bits=None if data.get("stored_bits") is None else float(data["stored_bits"]),
+        zeros_by_channel=None if by_channel is None else tuple(float(zeros) for zeros in by_channel),
     )
 
 

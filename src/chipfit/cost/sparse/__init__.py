@@ -1,0 +1,1 @@
+"""Sparse arrays: cycles, traffic and energy from the zeros of real tensors."""
