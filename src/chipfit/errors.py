@@ -11,6 +11,7 @@
     ├── TaskError         what a user brings to be fitted is not a model, data and a metric
     ├── PassError         a pass cannot be applied to this model
     ├── ExportError       an exported model does not do what the trained one does
+    ├── MeasurementError  measured latencies, or a device fitted to them, are not sound
     └── RecordError       the records of a run cannot be read or written
 
 Each message says what was given, what was expected, and the nearest valid name.
@@ -64,6 +65,10 @@ class PassError(ChipfitError):
 
 class ExportError(ChipfitError):
     """An exported model does not do what the trained one does."""
+
+
+class MeasurementError(ChipfitError):
+    """Measured latencies, or a device fitted to them, are not sound."""
 
 
 class RecordError(ChipfitError):

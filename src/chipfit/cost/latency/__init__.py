@@ -1,0 +1,1 @@
+"""Devices seen through a few stopwatch samples."""

@@ -1,0 +1,106 @@
+"""What is believed of a space before anything is measured: the parts of the covariance, as features.
+
+Two networks are as similar as simulated devices (and source devices, analytic costs, choices) treat
+them alike. Each part is a matrix of features, shape (network, feature), whose inner products are the
+covariances; each is scaled so that the mean variance of its networks is 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from chipfit.cost.latency.devices import Fleet
+from chipfit.cost.latency.space import Space, one_hot
+
+#: Components of less variance than this, of the largest, are left out.
+_NEGLIGIBLE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """Features of each part, in the order of `process.PARTS`; a part that is not there has no columns."""
+
+    parts: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def gram(self, rows: np.ndarray) -> np.ndarray:
+        """Covariances of some networks with each other, shape (part, sample, sample)."""
+        return np.stack([part[rows] @ part[rows].T for part in self.parts])
+
+    def cross(self, rows: np.ndarray) -> np.ndarray:
+        """Covariances of all networks with some, shape (part, network, sample)."""
+        return np.stack([part @ part[rows].T for part in self.parts])
+
+    def diagonal(self) -> np.ndarray:
+        """Variance of each network, shape (part, network)."""
+        return np.stack([(part**2).sum(1) for part in self.parts])
+
+    def with_sources(self, latencies: np.ndarray) -> Prior:
+        """The same with source devices.
+
+        Args:
+            latencies: of every network on each, in any unit, shape (network, source).
+        """
+        features = standardised(latencies)
+        return replace(self, parts=(self.parts[0], features / np.sqrt(features.shape[1]), *self.parts[2:]))
+
+
+def prior(space: Space, fleet: Fleet | None = None) -> Prior:
+    """The prior of a space without source devices."""
+    simulated = components((fleet or Fleet()).latencies(space.kernels, space.ways))
+    analytic = components(space.features)
+    choices = np.zeros((len(space), 0))
+    if space.codes is not None:
+        centred = one_hot(space.codes)
+        centred -= centred.mean(0)
+        choices = centred / np.sqrt((centred**2).sum(1).mean())
+    return Prior((simulated, np.zeros((len(space), 0)), analytic, choices))
+
+
+def standardised(columns: np.ndarray) -> np.ndarray:
+    """Columns less their means over their deviations; those that do not change are left out."""
+    centred = columns - columns.mean(0)
+    spread = centred.std(0)
+    # A column of equal numbers may differ from its mean by rounding.
+    kept = spread > 1e-6 * np.abs(columns).max(0)
+    return centred[:, kept] / spread[kept]
+
+
+def components(columns: np.ndarray) -> np.ndarray:
+    """Fewer columns with the inner products of the standardised ones, divided by their number."""
+    whole = standardised(columns)
+    if not whole.shape[1]:
+        return np.zeros((len(columns), 0))
+    values, vectors = np.linalg.eigh((whole.T @ whole).astype(np.float64))
+    kept = values > _NEGLIGIBLE * values[-1]
+    found = whole @ vectors[:, kept].astype(whole.dtype)
+    return found.astype(np.float64) / np.sqrt(whole.shape[1])
+
+
+def complete(known: Prior, rows: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
+    """Latency of every network (ms) on a source device of which many are measured.
+
+    Ridge regression on the features of all parts; the ridge is that of the largest evidence.
+    """
+    features = np.concatenate(
+        [np.sqrt(scale) * part for scale, part in zip((1.0, 1.0, 0.1, 0.05), known.parts, strict=True)],
+        axis=1,
+    )
+    centre = float(latency_ms.mean())
+    spread = float(latency_ms.std()) or 1.0
+    y, seen = (latency_ms - centre) / spread, features[rows]
+    values, vectors = np.linalg.eigh(seen.T @ seen)
+    values = np.maximum(values, 0.0)
+    projected = vectors.T @ (seen.T @ y)
+    noises = 10.0 ** np.arange(-4, 1, 0.5)
+    evidence = [
+        -0.5 * (y @ y - projected @ (projected / (values + n))) / n
+        - 0.5 * (np.log1p(values / n).sum() + len(y) * np.log(n))
+        for n in noises
+    ]
+    noise = noises[int(np.argmax(evidence))]
+    return (features @ (vectors @ (projected / (values + noise)))) * spread + centre

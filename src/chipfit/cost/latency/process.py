@@ -1,0 +1,141 @@
+"""A Gaussian process over networks, from a few measured ones, in closed form.
+
+Covariances are sums of parts (simulated devices, source devices, analytic costs, choices), each with
+a scale. Scales, the noise and how it grows with latency are not chosen but averaged, by the evidence
+of the measured samples over a fixed grid. Noise is robust: samples whose leave-one-out error is large
+for its own prediction get more of it, as Student's t distribution would have it.
+
+Axes besides those of the package: `part` = parts of the covariance; `setting` = rows of the grid.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Parts of the covariance, in the order in which every array has them.
+PARTS = ("simulated devices", "source devices", "analytic costs", "choices")
+#: The grid: scales of each part, noise (variance), and the power of latency that noise grows with.
+_SCALES = ((0.3, 1.0, 3.0), (0.0, 0.3, 1.0), (0.0, 0.03, 0.2), (0.003, 0.02, 0.1))
+_NOISES, _POWERS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.5), (0.0, 1.0)
+#: Variance of the level, degrees of freedom of the noise, and how often samples are weighed again.
+_LEVEL, _FREEDOM, _ROUNDS = 2.0, 4.0, 3
+#: Settings of less weight than this are left out; at most so many are kept after the first round.
+_LEAST_WEIGHT, _KEPT = 1e-4, 160
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What the measured samples say.
+
+    Attributes:
+        centre_ms: what is subtracted from latencies.
+        spread_ms: what they are then divided by.
+        weights: of each setting, adding up to 1.
+        scales: of each part in each setting, shape (setting, part).
+        noise: variance of each setting at `centre_ms`, and the power it grows by, shape (setting, 2).
+        alphas: shape (setting, sample).
+        inverses: of the Cholesky factors, shape (setting, sample, sample).
+        trust: how much each sample is believed: 1 is as much as the noise says.
+        left_out: what the others say of each sample (ms), and the deviation of that from a new
+            measurement (ms), shape (2, sample).
+    """
+
+    centre_ms: float
+    spread_ms: float
+    weights: np.ndarray
+    scales: np.ndarray
+    noise: np.ndarray
+    alphas: np.ndarray
+    inverses: np.ndarray
+    trust: np.ndarray
+    left_out: np.ndarray
+
+    def mean(self, cross: np.ndarray) -> np.ndarray:
+        """Expected latency (ms) from covariances with the samples, shape (part, network, sample)."""
+        found = np.full(cross.shape[1], _LEVEL * float((self.weights @ self.alphas).sum()))
+        for part, alpha in enumerate((self.weights[:, None] * self.scales).T @ self.alphas):
+            found += cross[part] @ alpha
+        return found * self.spread_ms + self.centre_ms
+
+    def deviation(self, cross: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+        """Standard deviation (ms) of a new measurement of each network.
+
+        Args:
+            cross: covariances with the samples, shape (part, network, sample).
+            diagonal: of each network with itself, shape (part, network).
+        """
+        mean, first, second = self.mean(cross), 0.0, 0.0
+        level = np.maximum(mean / self.centre_ms, 0.2) if self.centre_ms > 0 else np.ones_like(mean)
+        kept = np.argsort(-self.weights)[:12]
+        for setting in kept:
+            covariance = np.tensordot(self.scales[setting], cross, 1) + _LEVEL
+            one = covariance @ self.alphas[setting]
+            explained = ((covariance @ self.inverses[setting].T) ** 2).sum(1)
+            variance = np.maximum(self.scales[setting] @ diagonal + _LEVEL - explained, 0.0)
+            noise, power = self.noise[setting]
+            weight = self.weights[setting] / self.weights[kept].sum()
+            first = first + weight * one
+            second = second + weight * (one**2 + variance + noise * level ** (2 * power))
+        return np.sqrt(np.maximum(second - np.square(first), 1e-12)) * self.spread_ms
+
+
+def fit(gram: np.ndarray, latency_ms: np.ndarray) -> Fit:
+    """The process given measured samples.
+
+    Args:
+        gram: covariances of the samples, shape (part, sample, sample); a part of zeros is not used.
+        latency_ms: what was measured (ms), positive.
+    """
+    settings = _grid(gram)
+    scales, noise, power = settings[:, : len(gram)], settings[:, -2], settings[:, -1]
+    centre_ms = float(np.median(latency_ms))
+    middle_ms = 1.4826 * float(
+        np.median(np.abs(latency_ms - centre_ms))
+    )  # of a normal distribution, its deviation
+    spread_ms = 0.5 * (middle_ms + float(latency_ms.std())) or centre_ms
+    y = (latency_ms - centre_ms) / spread_ms
+    trust, level = np.ones(len(y)), np.ones(len(y))
+    covariance = np.tensordot(scales, gram, 1) + _LEVEL
+    for step in range(_ROUNDS + 1):
+        own = noise[:, None] * level ** (2 * power[:, None])
+        total = covariance + (own / trust)[:, :, None] * np.eye(len(y))
+        inverses = np.linalg.inv(np.linalg.cholesky(total))
+        whitened = inverses @ y
+        alphas = np.einsum("sji,sj->si", inverses, whitened)
+        evidence = -0.5 * (whitened**2).sum(1) + np.log(np.einsum("sii->si", inverses)).sum(1)
+        weights = np.exp(evidence - evidence.max())
+        weights /= weights.sum()
+        precision = np.einsum("sji,sji->si", inverses, inverses)
+        error, variance = alphas / precision, 1 / precision - own / trust + own
+        expected = weights @ (y - error)
+        left_out_ms = expected * spread_ms + centre_ms
+        if step < _ROUNDS:
+            surprise = weights @ (error**2 / variance)
+            trust = np.clip((_FREEDOM + 1) / (_FREEDOM + surprise), 0.02, 2.0)
+            level = np.clip(left_out_ms / centre_ms, 0.2, 4.0)
+        if step == 0:
+            best = np.argsort(-weights)[:_KEPT]
+            scales, noise, power, covariance = scales[best], noise[best], power[best], covariance[best]
+    between = weights @ (y - error) ** 2 - expected**2
+    kept = weights > _LEAST_WEIGHT
+    return Fit(
+        centre_ms=centre_ms,
+        spread_ms=spread_ms,
+        weights=weights[kept] / weights[kept].sum(),
+        scales=scales[kept],
+        noise=np.stack([noise, power], axis=1)[kept],
+        alphas=alphas[kept],
+        inverses=inverses[kept],
+        trust=trust,
+        left_out=np.stack([left_out_ms, np.sqrt(weights @ variance + np.maximum(between, 0)) * spread_ms]),
+    )
+
+
+def _grid(gram: np.ndarray) -> np.ndarray:
+    """All settings: scales of the parts that are used, the noise and its power."""
+    used = [part.any() for part in gram]
+    scales = [values if use else (0.0,) for values, use in zip(_SCALES, used, strict=True)]
+    return np.array(list(itertools.product(*scales, _NOISES, _POWERS)))
