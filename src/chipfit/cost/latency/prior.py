@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chipfit.cost.latency.devices import Fleet
+from chipfit.cost.latency.process import Fit, fit, likeness
 from chipfit.cost.latency.space import Space, one_hot
 
 #: Components of less variance than this, of the largest, are left out.
@@ -20,9 +21,14 @@ _NEGLIGIBLE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Features of each part, in the order of `process.PARTS`; a part that is not there has no columns."""
+    """Features of each part, in the order of `process.PARTS`; a part that is not there has no columns.
+
+    `loadings` turn the first part back into standardised latencies of the simulated devices, shape
+    (device, feature).
+    """
 
     parts: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    loadings: np.ndarray
 
     def __len__(self) -> int:
         return len(self.parts[0])
@@ -48,17 +54,29 @@ class Prior:
         features = standardised(latencies)
         return replace(self, parts=(self.parts[0], features / np.sqrt(features.shape[1]), *self.parts[2:]))
 
+    def infer(self, rows: np.ndarray, latency_ms: np.ndarray) -> tuple[Prior, Fit]:
+        """The process given measured networks (ms), and the prior that it belongs to.
+
+        Simulated devices that treat the measured networks as the real one does count more in it.
+        """
+        first = fit(self.gram(rows), latency_ms)
+        weights = likeness(self.parts[0][rows] @ self.loadings.T, latency_ms, first)
+        values, vectors = np.linalg.eigh((self.loadings.T * weights) @ self.loadings)
+        turned = vectors * np.sqrt(np.maximum(values, 0.0))
+        known = replace(self, parts=(self.parts[0] @ turned, *self.parts[1:]))
+        return known, fit(known.gram(rows), latency_ms)
+
 
 def prior(space: Space, fleet: Fleet | None = None) -> Prior:
     """The prior of a space without source devices."""
-    simulated = components((fleet or Fleet()).latencies(space.kernels, space.ways))
-    analytic = components(space.features)
+    simulated, loadings = components((fleet or Fleet()).latencies(space.kernels, space.ways))
+    analytic, _ = components(space.features)
     choices = np.zeros((len(space), 0))
     if space.codes is not None:
         centred = one_hot(space.codes)
         centred -= centred.mean(0)
         choices = centred / np.sqrt((centred**2).sum(1).mean())
-    return Prior((simulated, np.zeros((len(space), 0)), analytic, choices))
+    return Prior((simulated, np.zeros((len(space), 0)), analytic, choices), loadings)
 
 
 def standardised(columns: np.ndarray) -> np.ndarray:
@@ -70,15 +88,20 @@ def standardised(columns: np.ndarray) -> np.ndarray:
     return centred[:, kept] / spread[kept]
 
 
-def components(columns: np.ndarray) -> np.ndarray:
-    """Fewer columns with the inner products of the standardised ones, divided by their number."""
+def components(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fewer columns with the inner products of the standardised ones, divided by their number.
+
+    Returns:
+        The columns, and what the standardised ones are in terms of them: `columns @ loadings.T`.
+    """
     whole = standardised(columns)
     if not whole.shape[1]:
-        return np.zeros((len(columns), 0))
+        return np.zeros((len(columns), 0)), np.zeros((0, 0))
     values, vectors = np.linalg.eigh((whole.T @ whole).astype(np.float64))
-    kept = values > _NEGLIGIBLE * values[-1]
-    found = whole @ vectors[:, kept].astype(whole.dtype)
-    return found.astype(np.float64) / np.sqrt(whole.shape[1])
+    vectors = vectors[:, values > _NEGLIGIBLE * values[-1]]
+    found = whole @ vectors.astype(whole.dtype)
+    scale = np.sqrt(whole.shape[1])
+    return found.astype(np.float64) / scale, vectors * scale
 
 
 def complete(known: Prior, rows: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:

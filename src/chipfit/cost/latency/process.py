@@ -18,12 +18,15 @@ import numpy as np
 #: Parts of the covariance, in the order in which every array has them.
 PARTS = ("simulated devices", "source devices", "analytic costs", "choices")
 #: The grid: scales of each part, noise (variance), and the power of latency that noise grows with.
-_SCALES = ((0.3, 1.0, 3.0), (0.0, 0.3, 1.0), (0.0, 0.03, 0.2), (0.003, 0.02, 0.1))
+_SCALES = ((0.1, 0.3, 1.0, 3.0), (0.0, 0.3, 1.0, 3.0), (0.0, 0.03, 0.2), (0.003, 0.02, 0.1))
 _NOISES, _POWERS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.5), (0.0, 1.0)
 #: Variance of the level, degrees of freedom of the noise, and how often samples are weighed again.
 _LEVEL, _FREEDOM, _ROUNDS = 2.0, 4.0, 3
 #: Settings of less weight than this are left out; at most so many are kept after the first round.
 _LEAST_WEIGHT, _KEPT = 1e-4, 160
+#: How fast the weight of a simulated device falls with its error on the samples (of their variance),
+#: and the part of the weight that all share; a sample trusted less than this is not compared.
+_SHARPNESS, _SHARED, _BELIEVED = 20.0, 0.3, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +135,27 @@ def fit(gram: np.ndarray, latency_ms: np.ndarray) -> Fit:
         trust=trust,
         left_out=np.stack([left_out_ms, np.sqrt(weights @ variance + np.maximum(between, 0)) * spread_ms]),
     )
+
+
+def likeness(simulated: np.ndarray, latency_ms: np.ndarray, first: Fit) -> np.ndarray:
+    """How much each simulated device counts, by how well it treats the samples as the real one does.
+
+    Args:
+        simulated: latency of the samples on each device, in any unit, shape (sample, device).
+        latency_ms: what was measured (ms).
+        first: the process in which all devices count the same: what it does not believe, is replaced
+            by what the other samples say.
+
+    Returns:
+        Weights that add up to 1, shape (device,).
+    """
+    believed = np.where(first.trust < _BELIEVED, first.left_out[0], latency_ms)
+    y = believed - believed.mean()
+    x = simulated - simulated.mean(0)
+    slope = np.maximum(x.T @ y, 0.0) / ((x**2).sum(0) + 1e-9)
+    error = ((y[:, None] - slope * x) ** 2).sum(0) / max(float(y @ y), 1e-12)
+    weights = np.exp(-_SHARPNESS * (error - error.min()))
+    return _SHARED / len(weights) + (1 - _SHARED) * weights / weights.sum()
 
 
 def _grid(gram: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 
 from chipfit.cost.latency import fbnet, nb201
 from chipfit.cost.latency.prior import Prior, complete, prior
-from chipfit.cost.latency.process import Fit, fit
+from chipfit.cost.latency.process import Fit
 from chipfit.cost.latency.select import select
 from chipfit.cost.latency.space import Space
 from chipfit.errors import MeasurementError, nearest
@@ -230,9 +230,9 @@ def _one(
     measured = np.flatnonzero(np.isfinite(latency_ms))
     pool = rng.choice(measured, min(POOL, len(measured)), replace=False)
     rows = select(whole, options.samples, candidates=pool) if options.chosen else pool[: options.samples]
-    found = fit(whole.gram(rows), latency_ms[rows])
+    known, found = whole.infer(rows, latency_ms[rows])
     rest = np.setdiff1d(measured, rows)
-    return _scores(found, whole, rows, rest, latency_ms)
+    return _scores(found, known, rows, rest, latency_ms)
 
 
 def _scores(
