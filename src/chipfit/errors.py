@@ -7,6 +7,7 @@
     ├── MappingError      a layer cannot run on a target
     ├── NetlistError      a circuit or its Verilog cannot be read, or is not sound
     ├── LibraryError      a cell library cannot be read, or lacks a cell
+    ├── TableError        a table of weight values cannot be read, or is not sound
     ├── BudgetError       a budget contradicts itself or names an unknown quantity
     ├── TaskError         what a user brings to be fitted is not a model, data and a metric
     ├── PassError         a pass cannot be applied to this model
@@ -49,6 +50,10 @@ class NetlistError(ChipfitError):
 
 class LibraryError(ChipfitError):
     """A cell library cannot be read, or lacks a cell."""
+
+
+class TableError(ChipfitError):
+    """A table of weight values cannot be read, or is not sound."""
 
 
 class BudgetError(ChipfitError):

@@ -13,7 +13,7 @@ bits are set in i. Any truth table is thus one straight line without a branch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir
@@ -26,7 +26,7 @@ LANES = 64 * WORDS
 #: Pins of a gate that a loop evaluates and filters in one go, and widest filter that it does so with.
 FUSED_PINS, FUSED_WIDTH = 3, 6
 
-_intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = intrinsic
+_intrinsic = cast("Any", intrinsic)  # its types miss that the first argument is given by numba
 _WORD = ir.IntType(64)
 _ROW = ir.VectorType(_WORD, WORDS)
 _BUFFER = types.Array(types.uint64, 1, "C")
