@@ -51,6 +51,8 @@ PRICED = 15  # columns that `_price` fills
 LEAF = 400  # candidates that take as long as one whole mapping
 WAITING = 9  # what waits for steps further out: see `_resolve`
 CLASSES = 6  # stationary: input, weight, output; the same with reuse that runs on outwards
+#: Dimensions in the order in which cuts are made: those of the rows and of the columns of the input first.
+INPUT_FIRST = (4, 6, 5, 7, 0, 1, 2, 3)
 COMPARED = 64  # candidates of one block and one stationary tensor that are compared with each other
 
 
@@ -187,6 +189,8 @@ class Work(NamedTuple):
 def _sweep(values: Floats, d: int, lattice: Lattice) -> None:
     """Each value becomes the least among the multiples of its tile along one dimension."""
     step, many = lattice.step[d], lattice.many[d]
+    if many == 1:
+        return
     for base in range(0, values.shape[0], step * many):
         for i in range(many - 2, -1, -1):
             low = base + i * step
@@ -195,6 +199,22 @@ def _sweep(values: Floats, d: int, lattice: Lattice) -> None:
                 for r in range(step):
                     if values[high + r] < values[low + r]:
                         values[low + r] = values[high + r]
+
+
+@fast
+def _sweep_down(values: Floats, d: int, lattice: Lattice) -> None:
+    """Each value becomes the least among the tiles that may be cut from its tile along one dimension."""
+    step, many = lattice.step[d], lattice.many[d]
+    if many == 1:
+        return
+    for base in range(0, values.shape[0], step * many):
+        for i in range(many - 1):
+            low = base + i * step
+            for c in range(lattice.covering[d, i]):
+                high = base + lattice.covers[d, i, c] * step
+                for r in range(step):
+                    if values[low + r] < values[high + r]:
+                        values[high + r] = values[low + r]
 
 
 @fast
@@ -272,70 +292,153 @@ def _slopes(g: int, plan: Plan, lattice: Lattice, slopes: Floats, spared: Floats
 
 
 @fast
-def _bound_step(g: int, plan: Plan, lattice: Lattice, work: Work) -> None:
+def _least_inside(
+    g: int, o: int, slopes: Floats, spared: float, plan: Plan, lattice: Lattice, work: Work
+) -> None:
+    """Into `slices`: least of what tiles of group g + 1 that fit take there, if o is stationary, by block."""
+    fits, visits = work.rest[g + 1], lattice.visits
+    most = float(plan.sides[g, 0] * plan.sides[g, 1])
+    for i in range(fits.shape[0]):
+        total = np.inf
+        if fits[i] < np.inf:
+            total = 0.0
+            if o != INPUT:
+                total += lattice.hull[i] * visits[INPUT, i] * slopes[INPUT, 1]
+            if o != WEIGHT:
+                total += visits[WEIGHT, i] * slopes[WEIGHT, 1]
+            if o != OUTPUT:
+                total += visits[OUTPUT, i] * slopes[OUTPUT, 1] - spared * min(visits[OUTPUT, i], most)
+        work.slices[i] = total
+    for d in range(8):
+        _sweep_down(work.slices, d, lattice)
+
+
+@fast
+def fill_inner(plan: Plan, lattice: Lattice, chip: Chip, fits: Floats, largest: Floats) -> None:
+    """What depends on the innermost memory and its array alone.
+
+    Args:
+        plan: the target.
+        lattice: the tiles.
+        chip: the target.
+        fits: filled with 0 for tiles that fit the memory, else infinity.
+        largest: filled with minus the most iterations in a tile that fits and may be cut from this one; 0
+            for blocks that no tile reaches with all processing elements.
+    """
+    g = plan.last_stage.shape[0] - 2
+    _fit(g + 1, plan, lattice, chip, fits)
+    least_extent = np.ones((8, lattice.size.shape[1]))
+    for d in range(8):
+        for j in range(lattice.many[d]):
+            least_extent[d, j] = lattice.size[d, j]
+            for pair in range(lattice.by_block[d, j], lattice.by_block[d, j + 1]):
+                extent = lattice.size[d, lattice.pair_tile[d, pair]] * lattice.pair_factor[d, pair]
+                least_extent[d, j] = min(least_extent[d, j], extent)
+    for i in range(fits.shape[0]):
+        volume = 0.0
+        if fits[i] < np.inf:
+            volume = 1.0
+            for d in range(8):
+                volume *= lattice.size[d, lattice.at[d, i]]
+        largest[i] = -volume
+    for d in range(8):
+        _sweep_down(largest, d, lattice)
+    elements = plan.sides[g, 0] * plan.sides[g, 1]
+    for i in range(fits.shape[0]):
+        volume = 1.0
+        for d in range(8):
+            volume *= least_extent[d, lattice.at[d, i]]
+        if volume > -largest[i] * elements:
+            largest[i] = 0.0
+
+
+@fast
+def _reach_of_main(o: int, slope: float, plan: Plan, lattice: Lattice, values: Floats) -> None:
+    """values[i]: what tensor o costs if it is stationary in the main memory, for block i."""
+    free = plan.loopable[0].all() and plan.allowed[0, o]
+    for i in range(values.shape[0]):
+        values[i] = (lattice.hull[i] if o == INPUT else 1.0) * slope
+        if free:
+            continue
+        for d in range(8):
+            loop = lattice.at[d, i] < lattice.many[d] - 1
+            if loop and (not plan.loopable[0, d] or (not plan.allowed[0, o] and RELEVANT[o, d] == 1)):
+                values[i] = np.inf
+
+
+@fast
+def _reach_beyond(g: int, o: int, slope: float, plan: Plan, lattice: Lattice, work: Work) -> None:
+    """Into `within`: the least of tensor o and of all further out, if its reuse runs on outwards."""
+    values = work.within[g, o + 3]
+    values[:] = work.first[o] if g == 1 else work.rest[g]
+    for d in range(8):
+        if plan.loopable[g, d] and RELEVANT[o, d] == 0:
+            _sweep(values, d, lattice)
+    for i in range(values.shape[0]):
+        values[i] += (lattice.hull[i] if o == INPUT else 1.0) * slope
+
+
+@fast
+def _reach(g: int, o: int, slope: float, plan: Plan, lattice: Lattice, work: Work) -> None:
+    """Into `within`: the least of tensor o, stationary here, and of all further out."""
+    values, visits = work.within[g, o], lattice.visits[o]
+    values[:] = work.rest[g]
+    if o != INPUT:
+        for i in range(values.shape[0]):
+            values[i] += slope * visits[i]
+    for d in range(8):
+        outside = o == INPUT and d == 2
+        if plan.loopable[g, d] and not outside and (plan.allowed[g, o] or RELEVANT[o, d] == 0):
+            _sweep(values, d, lattice)
+    if o != INPUT:
+        return
+    step = lattice.step[2]
+    work.slices[:] = values
+    for i in range(values.shape[0]):
+        k = lattice.at[2, i]
+        price = slope * lattice.hull[i]
+        best = np.inf
+        for u in range(lattice.upping[2, k] if plan.loopable[g, 2] else 1):
+            other = lattice.ups[2, k, u]
+            best = min(best, work.slices[i + (other - k) * step] + price * lattice.rounds[2, other])
+        values[i] = best
+
+
+@fast
+def _bound_step(g: int, plan: Plan, lattice: Lattice, largest: Floats, work: Work) -> None:
     """Fill `within[g]` and `least[g]` from `rest[g]`."""
-    tiles = lattice.hull.shape[0]
-    slopes, spared, slope, credit = np.zeros((3, 2)), np.zeros(2), np.zeros(3), np.zeros(3)
+    slopes, spared = np.zeros((3, 2)), np.zeros(2)
     _slopes(g, plan, lattice, slopes, spared)
-    for t in range(3):
-        slope[t] = slopes[t, 0] + slopes[t, 1]
-    credit[OUTPUT] = spared[0] + spared[1]
-    work.least[g, :] = np.inf
-    for c in range(CLASSES):
-        o = c % 3
-        open_ended = c >= 3
-        values = work.within[g, c]
+    innermost = g == plan.last_stage.shape[0] - 2
+    least = work.least[g]
+    least[:] = np.inf
+    for o in range(3):
+        slope = slopes[o, 0] + slopes[o, 1]
         if g == 0:
-            for i in range(tiles):
-                possible = not open_ended
-                for d in range(8):
-                    loop = lattice.at[d, i] < lattice.many[d] - 1
-                    if loop and (not plan.loopable[0, d] or (not plan.allowed[0, o] and RELEVANT[o, d] == 1)):
-                        possible = False
-                unit = lattice.hull[i] if o == INPUT else 1.0
-                values[i] = unit * slope[o] if possible else np.inf
-        elif open_ended:
-            for i in range(tiles):
-                values[i] = work.first[o, i] if g == 1 else work.rest[g, i]
-            for d in range(8):
-                if plan.loopable[g, d] and RELEVANT[o, d] == 0:
-                    _sweep(values, d, lattice)
-            for i in range(tiles):
-                values[i] += (lattice.hull[i] if o == INPUT else 1.0) * slope[o]
+            _reach_of_main(o, slope, plan, lattice, work.within[0, o])
+            work.within[0, o + 3, :] = np.inf
         else:
-            visits = lattice.visits[o]
-            for i in range(tiles):
-                values[i] = work.rest[g, i]
-                if o != INPUT:
-                    values[i] += slope[o] * visits[i]
-            for d in range(8):
-                outside = o == INPUT and d == 2
-                if plan.loopable[g, d] and not outside and (plan.allowed[g, o] or RELEVANT[o, d] == 0):
-                    _sweep(values, d, lattice)
-            if o == INPUT:
-                step = lattice.step[2]
-                for i in range(tiles):
-                    work.slices[i] = values[i]
-                for i in range(tiles):
-                    k = lattice.at[2, i]
-                    price = slope[o] * lattice.hull[i]
-                    best = np.inf
-                    for u in range(lattice.upping[2, k] if plan.loopable[g, 2] else 1):
-                        other = lattice.ups[2, k, u]
-                        value = work.slices[i + (other - k) * step] + price * lattice.rounds[2, other]
-                        best = min(best, value)
-                    values[i] = best
-        first, second = (o + 1) % 3, (o + 2) % 3
-        for i in range(tiles):
-            if values[i] == np.inf:
-                continue
-            total = values[i] - credit[o]
-            for t in (first, second):
-                unit = lattice.hull[i] if t == INPUT else 1.0
-                total += unit * slope[t] * lattice.visits[t, i] - credit[t]
-            work.least[g, i] = min(work.least[g, i], total)
+            _reach(g, o, slope, plan, lattice, work)
+            _reach_beyond(g, o, slope, plan, lattice, work)
+        if innermost:
+            _least_inside(g, o, slopes, spared[1], plan, lattice, work)
+        a, b = (o + 1) % 3, (o + 2) % 3
+        price_a, price_b, saved = slopes[a, 0], slopes[b, 0], spared[0]
+        if not innermost:
+            price_a, price_b, saved = price_a + slopes[a, 1], price_b + slopes[b, 1], saved + spared[1]
+        elif o == OUTPUT:
+            saved += spared[1]
+        for i in range(least.shape[0]):
+            total = min(work.within[g, o, i], work.within[g, o + 3, i]) - saved
+            total += (lattice.hull[i] if a == INPUT else 1.0) * price_a * lattice.visits[a, i]
+            total += (lattice.hull[i] if b == INPUT else 1.0) * price_b * lattice.visits[b, i]
+            if innermost:
+                total += work.slices[i]
+                if largest[i] == 0.0:
+                    total = np.inf
+            least[i] = min(least[i], total)
             if g == 0:
-                work.first[o, i] = min(work.first[o, i], total)
+                work.first[o, i] = total
 
 
 @fast
@@ -955,51 +1058,75 @@ def _fans(group: int, plan: Plan, lattice: Lattice, out: Floats) -> None:
 
 
 @fast
-def prepare_bounds(plan: Plan, lattice: Lattice, chip: Chip, ways: Ints, many: Ints, work: Work) -> None:
-    """Fill the bounds of all steps outside the innermost memory."""
+def _main_words(plan: Plan, lattice: Lattice, work: Work) -> None:
+    """Fill `words`, for a main memory without an array below."""
+    whole = lattice.hull.shape[0] - 1
+    work.words[:] = np.inf
+    for o in range(3):
+        for i in range(whole + 1):
+            if work.first[o, i] == np.inf:
+                continue
+            total = 0.0
+            for link in range(plan.link.shape[0]):
+                if plan.link[link, 1] != 0 or plan.link[link, 2] != 0:
+                    continue
+                t = plan.link[link, 0]
+                amount = lattice.hull[i] if t == INPUT else lattice.elements[t, whole]
+                visits = 1.0 if t == o else lattice.visits[t, i]
+                total += amount * plan.main_words[link] * (2 * visits - 1 if t == OUTPUT else visits)
+            work.words[i] = min(work.words[i], total)
+
+
+@fast
+def prepare_bounds(
+    plan: Plan,
+    lattice: Lattice,
+    chip: Chip,
+    ways: Ints,
+    many: Ints,
+    fits: Floats,
+    largest: Floats,
+    timed: bool,
+    work: Work,
+) -> None:
+    """Fill the bounds of all steps outside the innermost memory.
+
+    Args:
+        plan: the target in groups.
+        lattice: the tiles.
+        chip: the target.
+        ways: ways to unroll by group, as `list_ways`.
+        many: how many.
+        fits: as `fill_inner`.
+        largest: as `fill_inner`.
+        timed: whether cycles count.
+        work: filled.
+    """
     groups = plan.last_stage.shape[0]
-    tiles = lattice.hull.shape[0]
-    whole = tiles - 1
-    for g in range(groups):
-        _fans(g, plan, lattice, work.fans[g])
-    for g in range(1, groups):
-        _fit(g, plan, lattice, chip, work.rest[g])
-    work.first[:, :] = np.inf
     for g in range(groups - 1):
-        _bound_step(g, plan, lattice, work)
+        _fans(g, plan, lattice, work.fans[g])
+        if g > 0:
+            _fit(g, plan, lattice, chip, work.rest[g])
+    work.rest[groups - 1] = fits
+    for g in range(groups - 1):
+        _bound_step(g, plan, lattice, largest, work)
         array = plan.sides[g, 0] * plan.sides[g, 1] > 1
         if g == 0:
-            work.words[:] = np.inf
-            for o in range(3):
-                for i in range(tiles):
-                    if array or work.first[o, i] == np.inf:
-                        continue
-                    total = 0.0
-                    for link in range(plan.link.shape[0]):
-                        if plan.link[link, 1] != 0 or plan.link[link, 2] != 0:
-                            continue
-                        t = plan.link[link, 0]
-                        amount = lattice.hull[i] if t == INPUT else lattice.elements[t, whole]
-                        visits = 1.0 if t == o else lattice.visits[t, i]
-                        total += amount * plan.main_words[link] * (2 * visits - 1 if t == OUTPUT else visits)
-                    work.words[i] = min(work.words[i], total)
-            if array:
-                work.words[:] = 0.0
+            work.words[:] = 0.0
+            if timed and not array:
+                _main_words(plan, lattice, work)
         if g + 1 == groups - 1:
             break
+        rest = work.rest[g + 1]
         if array:
             _bound_tiles(g, plan, lattice, ways[g], many[g], work)
         else:
-            for i in range(tiles):
-                if work.rest[g + 1, i] < np.inf:
-                    work.rest[g + 1, i] = work.least[g, i]
+            rest += work.least[g]
         if g == 0:
             for o in range(3):
-                for i in range(tiles):
-                    if work.rest[1, i] == np.inf:
-                        work.first[o, i] = np.inf
-                    elif array:
-                        work.first[o, i] = work.rest[1, i]
+                for i in range(rest.shape[0]):
+                    if rest[i] == np.inf or array:
+                        work.first[o, i] = rest[i]
 
 
 @fast
@@ -1086,15 +1213,22 @@ def best_first(
     blocks, priced, pending = np.zeros(8), np.zeros((3, PRICED)), np.zeros(WAITING)
     position, have = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
     dims, active = np.zeros(8, np.int64), 0
-    for d in range(8):
+    rows_from, columns_from = -1, -1
+    for d in INPUT_FIRST:
         if lattice.many[d] > 1:
             dims[active] = d
+            if d == 4 or d == 6:
+                rows_from = active
+            elif d == 5 or d == 7:
+                columns_from = active
             active += 1
     active = max(active, 1)
+    input_base = 1.0 * lattice.bounds[0] * lattice.bounds[1] * lattice.bounds[3]
+    least_rows, least_columns = lattice.rows[:, :, 0].min(), lattice.columns[:, :, 0].min()
     first, last, place = np.zeros(9, np.int64), np.zeros(9, np.int64), np.zeros(9, np.int64)
     products, indices = np.ones(9, np.int64), np.zeros(9, np.int64)
-    reach_of, visits_here, slopes = np.zeros(CLASSES), np.zeros(3), np.zeros((3, 2))
-    copies, spared = np.ones(9), np.zeros(2)
+    reach_of, slopes, spared, copies = np.zeros(3), np.zeros((3, 2)), np.zeros(2), np.ones(9)
+    of_tiles, of_blocks, rest_of = np.ones((3, 9)), np.ones((3, 9)), np.ones((3, 9))
     _slopes(big, plan, lattice, slopes, spared)
     best = limit
     least_inside, whole_inside, saved_inside, fastest_inside = np.inf, np.inf, 0.0, np.inf
@@ -1148,15 +1282,17 @@ def best_first(
         # dimension. Within one, tiles grow from cut to cut.
         for c in range(CLASSES):
             work.listed_at[c, 0, 9] = 0
-            reach_of[c] = work.within[big, c, block]
+        for o in range(3):
+            reach_of[o] = min(work.within[big, o, block], work.within[big, o + 3, block])
         have[big] = 0
-        for k in range(active):
+        for t in range(3):
+            rest_of[t, active] = 1.0
+        for k in range(active - 1, -1, -1):
             d = dims[k]
             j = lattice.at[d, block]
             first[k], last[k] = lattice.by_block[d, j], lattice.by_block[d, j + 1]
-        for t in range(3):
-            visits_here[t] = lattice.visits[t, block]
-        hull_here = lattice.hull[block]
+            for t in range(3):
+                rest_of[t, k] = rest_of[t, k + 1] * (lattice.rounds[d, j] if RELEVANT[t, d] == 0 else 1.0)
         depth = 0
         place[0] = first[0]
         while depth >= 0:
@@ -1175,32 +1311,50 @@ def best_first(
             if work.rest[groups - 1, index] == np.inf:
                 place[depth] = last[depth]
                 continue
-            if depth < active - 1:
-                depth += 1
+            # A bound from tables, before anything is worked out; dimensions to come are taken for the best.
+            tile[d], extent[d] = lattice.pair_tile[d, pair], lattice.pair_extent[d, pair]
+            rounds, sides = lattice.rounds[d, tile[d]], lattice.pair_blocks[d, pair]
+            many_sums = copies[depth]
+            for t in range(3):
+                other = RELEVANT[t, d] == 0
+                of_tiles[t, depth + 1] = of_tiles[t, depth] * (rounds if other else 1.0)
+                of_blocks[t, depth + 1] = of_blocks[t, depth] * (sides if other else 1.0)
+            if RELEVANT[OUTPUT, d] == 0:
+                many_sums *= lattice.pair_factor[d, pair]
+            hull, hull_of_tiles = input_base, input_base
+            if depth >= rows_from:
+                hull *= lattice.rows[extent[4], extent[6], 0]
+                hull_of_tiles *= lattice.rows[tile[4], tile[6], 0]
+            else:
+                hull *= least_rows
+                hull_of_tiles *= least_rows
+            if depth >= columns_from:
+                hull *= lattice.columns[extent[5], extent[7], 0]
+                hull_of_tiles *= lattice.columns[tile[5], tile[7], 0]
+            else:
+                hull *= least_columns
+                hull_of_tiles *= least_columns
+            n = depth + 1
+            c0 = hull * of_blocks[0, n] * rest_of[0, n] * slopes[0, 0]
+            c0 += hull_of_tiles * of_tiles[0, n] * rest_of[0, n] * slopes[0, 1]
+            c1 = (of_blocks[1, n] * slopes[1, 0] + of_tiles[1, n] * slopes[1, 1]) * rest_of[1, n]
+            c2 = (of_blocks[2, n] * slopes[2, 0] + of_tiles[2, n] * slopes[2, 1]) * rest_of[2, n]
+            low = min(c1 + c2 + reach_of[0], min(c0 + c2 + reach_of[1], c0 + c1 + reach_of[2]))
+            most_sums = many_sums if n == active else many_sums * (elements // product)
+            low += base + whole_inside - spared[0] - (spared[1] + saved_inside) * most_sums
+            at_work = product if n == active else elements
+            cycles = fastest_inside / (at_work * work.fans[big, block])
+            if _bound(low, float(cycles), 0.0, goal) >= best:
+                place[depth] += 1
+                continue
+            if n < active:
+                depth = n
                 products[depth] = product
                 indices[depth] = index
-                copies[depth] = copies[depth - 1] * (
-                    lattice.pair_factor[d, pair] if RELEVANT[OUTPUT, d] == 0 else 1
-                )
+                copies[depth] = many_sums
                 place[depth] = first[depth]
                 continue
             place[depth] += 1
-            # A bound from tables, before anything is worked out.
-            c0 = (
-                hull_here * visits_here[0] * slopes[0, 0]
-                + lattice.hull[index] * lattice.visits[0, index] * slopes[0, 1]
-            )
-            c1 = visits_here[1] * slopes[1, 0] + lattice.visits[1, index] * slopes[1, 1]
-            c2 = visits_here[2] * slopes[2, 0] + lattice.visits[2, index] * slopes[2, 1]
-            low = min(c1 + c2 + min(reach_of[0], reach_of[3]), c0 + c2 + min(reach_of[1], reach_of[4]))
-            low = min(low, c0 + c1 + min(reach_of[2], reach_of[5]))
-            cycles = fastest_inside / (product * work.fans[big, block])
-            copied = copies[depth]
-            if RELEVANT[OUTPUT, d] == 0:
-                copied *= lattice.pair_factor[d, pair]
-            low += base + whole_inside - spared[0] - (spared[1] + saved_inside) * copied
-            if _bound(low, float(cycles), 0.0, goal) >= best:
-                continue
             for k in range(active):
                 e = dims[k]
                 factors[e] = lattice.pair_factor[e, place[k] if k < depth else pair]

@@ -320,10 +320,18 @@ def find(
     static_j = target.static_power_w / target.clock_hz
     extra = np.array([mac_energy_j, static_j, streamed_words, streamed_energy_j])
     alone = np.array([0.0, 0.0, streamed_words, 0.0])  # traffic alone
+    settings = settings_of(target, widths, rules, objective == "dram")
+    goal = _goal(objective, settings[0].chip, lattice, extra, most_cycles)
+    inner: dict[tuple[bool, ...], tuple[Floats, Floats]] = {}
+    for setting in settings:
+        if setting.held_inside not in inner:
+            inner[setting.held_inside] = _inner(setting, lattice)
     questions = [
         _Question(
             setting=setting,
-            goal=_goal(objective, setting.chip, lattice, extra, most_cycles),
+            inner=inner[setting.held_inside],
+            goal=goal,
+            ways=_ways(setting.plan, lattice),
             chip=setting.chip._replace(scalars=alone if objective == "dram" else extra),
             shape=shape,
             lattice=lattice,
@@ -331,7 +339,7 @@ def find(
             found=_found(len(parts)),
             tables=scratch(len(parts), 1)._replace(rows=lattice.rows, columns=lattice.columns),
         )
-        for number, setting in enumerate(settings_of(target, widths, rules, objective == "dram"))
+        for number, setting in enumerate(settings)
     ]
     best, score = hint, math.inf
     if hint is not None:
@@ -366,6 +374,21 @@ class _Setting:
     holds: Holds
     chip: Chip
     plan: Plan
+
+    @property
+    def held_inside(self) -> tuple[bool, ...]:
+        """Which tensors the memories of the innermost group hold."""
+        inside = self.plan.stage_group == len(self.plan.last_stage) - 1
+        return tuple(bool(held) for held in self.chip.holds[inside].ravel())
+
+
+def _inner(setting: _Setting, lattice: Lattice) -> tuple[Floats, Floats]:
+    """What `bound.fill_inner` fills: it is the same for all settings that hold the same inside."""
+    tiles = lattice.hull.shape[0]
+    fits, largest = np.empty(tiles), np.empty(tiles)
+    if len(setting.plan.last_stage) > 1:
+        bound.fill_inner(setting.plan, lattice, setting.chip, fits, largest)
+    return fits, largest
 
 
 @functools.lru_cache(maxsize=1024)
@@ -411,6 +434,8 @@ class _Question:
     chip: Chip
     shape: Ints
     lattice: Lattice
+    inner: tuple[Floats, Floats]
+    ways: tuple[Ints, Ints]
     work: Work
     found: Found
     tables: Tables
@@ -432,11 +457,12 @@ class _Question:
     def search(self, limit: float, *, exactly: bool) -> float:
         """The least score below a limit, or the limit; if not exactly, after the first few blocks."""
         plan, lattice, work = self.setting.plan, self.lattice, self.work
-        ways, many = _ways(plan, lattice)
+        ways, many = self.ways
         if len(plan.last_stage) == 1:
             return self._only_main_memory(ways[0, : many[0]], limit)
         if not exactly:
-            bound.prepare_bounds(plan, lattice, self.chip, ways, many, work)
+            fits, largest = self.inner
+            bound.prepare_bounds(plan, lattice, self.chip, ways, many, fits, largest, self.goal.timed, work)
         elif self.found.numbers[4] >= limit:
             return limit
         groups = len(plan.last_stage)
