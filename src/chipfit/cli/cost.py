@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,9 +22,10 @@ from chipfit.cli.screen import (
 from chipfit.errors import ChipfitError
 
 if TYPE_CHECKING:
-    from chipfit.cost.base import AbstractEstimator, CostReport
+    from chipfit.cost.base import AbstractEstimator, CostReport, LayerCost
     from chipfit.hardware.target import Target
     from chipfit.workload.network import Network
+    from chipfit.workload.zeros import Zeros
 
 
 @app.command()
@@ -39,11 +41,20 @@ def cost(
     estimator: Annotated[
         str,
         typer.Option(
-            help="analytical (loop nests and a mapper), roofline (a lower bound), or systolic-ws, -is or -os "
-            "(one fixed dataflow, as SCALE-Sim; no mapper, so no objective)."
+            help="analytical (loop nests and a mapper), roofline (a lower bound), systolic-ws, -is or -os "
+            "(one fixed dataflow, as SCALE-Sim; no mapper, so no objective), or sparse, sparse-matched or "
+            "sparse-cartesian (the zeros of the network; sparse is the default on targets that skip them, "
+            "analytical on others)."
         ),
-    ] = "analytical",
+    ] = "",
     shape: Shapes = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Find the zeros of activations: run the ONNX file on the .npy and .npz files of a folder.",
+        ),
+    ] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,12 +96,15 @@ def cost(
         alone = [option for option, value in given.items() if value is not None]
         if alone:
             raise typer.BadParameter(f"{alone[0]} means nothing without --sweep")
-    method = _estimator(estimator, objective)
-
     from chipfit.hardware.load import load_target
     from chipfit.workload.library import resolve
 
     found = resolve(network, shapes)
+    name = estimator or ("sparse" if load_target(target).sparse is not None else "analytical")
+    known = _zeros(network, found, shapes, calibration) if name.startswith("sparse") else None
+    if calibration is not None and known is None:
+        raise ChipfitError(f"--calibration means nothing to the estimator '{name}': it skips no zeros")
+    method = _estimator(name, objective, known)
     if widths is not None:
         found = found.with_bits(*widths)
     if sweep:
@@ -122,7 +136,8 @@ def _write_page(report: CostReport, network: Network, target: Target, page: Path
     from chipfit.cost.mapping.explain import document
     from chipfit.report import html
 
-    return str(html.write_cost(document(report, network, target), page))
+    loads = [layer.sparse.loads if layer.sparse else () for layer in report.layers]
+    return str(html.write_cost({**document(report, network, target), "loads": loads}, page))
 
 
 def _sweep(
@@ -154,7 +169,28 @@ def _sweep(
     return document
 
 
-def _estimator(name: str, objective: str) -> AbstractEstimator:
+def _zeros(
+    file: str, network: Network, shapes: Mapping[str, Sequence[int]], calibration: Path | None
+) -> Zeros:
+    """What an ONNX file and calibration inputs say of zeros; of reference networks nothing is known."""
+    from chipfit.workload import calibrate, library
+    from chipfit.workload.zeros import Zeros
+
+    if file in library.names():
+        if calibration is not None:
+            raise ChipfitError(
+                f"--calibration needs an ONNX file, '{file}' is a reference network without weights"
+            )
+        return Zeros()
+    found = calibrate.weight_masks(file, network)
+    if calibration is None:
+        return found
+    runs = calibrate.read_runs(calibration, calibrate.network_inputs(file, shapes))
+    seen = calibrate.calibrate(file, network, runs, whole=True)
+    return replace(found, channels=seen.channels, activations=seen.activations)
+
+
+def _estimator(name: str, objective: str, zeros: Zeros | None) -> AbstractEstimator:
     from chipfit.errors import nearest
 
     if name == "analytical":
@@ -165,6 +201,11 @@ def _estimator(name: str, objective: str) -> AbstractEstimator:
         from chipfit.cost.roofline import Roofline
 
         return Roofline()
+    sparse = {"sparse": "", "sparse-matched": "matched", "sparse-cartesian": "cartesian"}
+    if name in sparse and zeros is not None:
+        from chipfit.cost.sparse.estimator import SparseEstimator
+
+        return SparseEstimator(zeros=zeros, pairs=sparse[name])
     systolic = {f"systolic-{dataflow}": dataflow for dataflow in ("ws", "is", "os")}
     if name in systolic:
         from chipfit.cost.mapping.systolic import Systolic
@@ -177,6 +218,7 @@ def _print_cost(report: CostReport, page: str | None = None) -> None:
     from chipfit.units import binary, percent, si
 
     console = open_console()
+    skips = any(layer.sparse is not None for layer in report.layers)
     rows = [
         (
             layer.name,
@@ -187,11 +229,12 @@ def _print_cost(report: CostReport, page: str | None = None) -> None:
             si(layer.cost.latency_s, "s"),
             binary(layer.cost.dram_bits),
             percent(layer.utilization) if layer.macs else "–",
+            *(() if not skips else (_imbalance(layer), _skipped(layer))),
         )
         for layer in report.layers
     ]
     header = ("layer", "operator", "MACs", "bits w/in/sum", "energy", "latency", "DRAM", "utilisation")
-    print_table(console, header, rows, left=2)
+    print_table(console, header + (("imbalance", "skipped") if skips else ()), rows, left=2)
     total = report.total
     parts = ", ".join(f"{name} {si(value, 'J')}" for name, value in report.energy_by_component_j.items())
     print_pairs(
@@ -212,6 +255,18 @@ def _print_cost(report: CostReport, page: str | None = None) -> None:
         ],
     )  # fmt: skip
     print_warnings(console, report.warnings)
+
+
+def _imbalance(layer: LayerCost) -> str:
+    """How much longer passes last than if the work were shared evenly."""
+    return f"{layer.sparse.imbalance:.2f}" if layer.sparse else "–"
+
+
+def _skipped(layer: LayerCost) -> str:
+    """Multiplications that take no time."""
+    from chipfit.units import percent
+
+    return percent(max(0.0, 1 - layer.sparse.pairs / layer.macs)) if layer.sparse else "–"
 
 
 def _print_sweep(document: dict[str, Any]) -> None:

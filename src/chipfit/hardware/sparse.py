@@ -46,7 +46,7 @@ class SparseArray:
 
     `skip` names operands whose zeros take no time, `gate` those whose zeros take time, but no
     multiplication. `storage` has the format of each tensor, `run_bits` the width of a run length.
-    A row of the array holds one input channel, or `consecutive` of them in layers of 1 x 1 kernels;
+    A row of the array holds one input channel; of 1 x 1 kernels up to `consecutive`, if rows are too few;
     where a layer has few, `strips` gives spare rows strips of the output. `clustering` says that
     channels with alike numbers of zeros are put side by side. The other fields are names from the tuples
     of this module.

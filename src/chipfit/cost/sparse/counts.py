@@ -12,7 +12,7 @@ pass: the channels `first .. first + size - 1` of a group, and one strip.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from chipfit.workload.network import Loops
 
-Counts = NDArray[np.int64] | NDArray[np.float64]
+#: Whole numbers where masks are known; else what is expected of densities, in floating point.
+Counts = NDArray[Any]
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
@@ -66,9 +67,7 @@ def strip_rows(rows: int, strips: int) -> int:
     return -(-rows // strips)
 
 
-def run_passes(
-    weights: NDArray[np.uint8], taps: Counts, slots: Slots, columns: int
-) -> tuple[Counts, Counts]:
+def run_passes(weights: NDArray[np.uint8], taps: Counts, slots: Slots, columns: int) -> tuple[Counts, Counts]:
     """How long each pass of one image lasts, and what each element does over all of them.
 
     Args:
@@ -101,9 +100,7 @@ def run_alike(per_slot: Counts, kernels: int, slots: Slots, columns: int) -> tup
     return slowest, by_row[:, None] * busy[None]
 
 
-def make_slots(
-    loops: Loops, rows: int, channels: int, strips: int, order: Ints | None = None
-) -> Slots:
+def make_slots(loops: Loops, rows: int, channels: int, strips: int, order: Ints, group_order: Ints) -> Slots:
     """Which slots a pass has on so many rows: whole groups side by side if they fit.
 
     Args:
@@ -111,33 +108,39 @@ def make_slots(
         rows: rows of the array.
         channels: input channels that a row holds.
         strips: strips of output rows that run side by side.
-        order: an order of the blocks of channels of each group, shape (group, block).
+        order: the order of the blocks of `channels` channels of each group, shape (group, block).
+        group_order: the order of the groups.
     """
-    blocks = -(-loops.C // channels)
-    places = np.arange(blocks) if order is None else order
-    block = np.broadcast_to(places, (loops.G, blocks))
+    blocks = order.shape[1]
     shape = (loops.G, blocks, strips)
-    group = np.broadcast_to(np.arange(loops.G)[:, None, None], shape)
-    first = np.broadcast_to(block[:, :, None] * channels, shape)
-    strip = np.broadcast_to(np.arange(strips), shape)
-    if blocks * strips <= rows:
-        step = rows // (blocks * strips) * (blocks * strips)
-        starts = [*range(0, loops.G * blocks * strips, step), loops.G * blocks * strips]
+    group = np.broadcast_to(group_order[:, None, None], shape).reshape(-1)
+    first = np.broadcast_to(order[group_order][:, :, None] * channels, shape).reshape(-1)
+    strip = np.broadcast_to(np.arange(strips), shape).reshape(-1)
+    in_group = blocks * strips
+    if in_group <= rows:
+        starts = list(range(0, len(group), rows // in_group * in_group))
     else:
         assert strips == 1, "strips are for rows to spare"
         starts = [g * blocks + b for g in range(loops.G) for b in range(0, blocks, rows)]
-        starts.append(loops.G * blocks)
     return Slots(
-        group=np.ascontiguousarray(group.reshape(-1)),
-        first=np.ascontiguousarray(first.reshape(-1)),
-        size=np.minimum(channels, loops.C - first.reshape(-1)),
-        strip=np.ascontiguousarray(strip.reshape(-1)),
-        starts=np.array(starts, np.int64),
+        group=group.astype(np.int64),
+        first=first.astype(np.int64),
+        size=np.minimum(channels, loops.C - first).astype(np.int64),
+        strip=strip.astype(np.int64),
+        starts=np.array([*starts, len(group)], np.int64),
     )
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _taps(mask, bounds, stride, dilation, begin, rows, found):  # noqa: ANN001, ANN202  # pragma: no cover
+def _taps(
+    mask: NDArray[np.uint8],
+    bounds: tuple[int, int, int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    begin: tuple[int, int],
+    rows: Ints,
+    found: Ints,
+) -> None:
     P, Q, R, S = bounds
     channels, height, width = mask.shape
     each = -(-P // found.shape[1])
@@ -162,7 +165,7 @@ def _taps(mask, bounds, stride, dilation, begin, rows, found):  # noqa: ANN001, 
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _passes(weights, taps, slots, slowest, work):  # noqa: ANN001, ANN202  # pragma: no cover
+def _passes(weights: NDArray[np.uint8], taps: Counts, slots: Slots, slowest: Counts, work: Counts) -> None:
     kernels, in_group, size = weights.shape[1], weights.shape[2], weights.shape[3]
     columns = work.shape[1]
     for i in range(slowest.shape[0]):

@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.sparse import FORMATS
 
+Flags = NDArray[np.bool_]
 
-def stored_bits(name: str, mask: NDArray[np.bool_], bits: int, *, run_bits: int = 5) -> int:
+
+def stored_bits(name: str, mask: Flags, bits: int, *, run_bits: int = 5) -> int:
     """Size of a tensor in a format (bits); exact.
 
     Args:
@@ -103,8 +105,8 @@ def _width(values: int) -> int:
     return max(0, (values - 1).bit_length())
 
 
-@numba.njit(cache=True)  # pyright: ignore[reportUntypedFunctionDecorator]
-def _run_entries(stream, longest):  # noqa: ANN001, ANN202  # pragma: no cover - compiled
+@numba.njit(cache=True)
+def _run_entries(stream: Flags, longest: int) -> int:
     """Entries of a run-length stream. A run of `longest` zeros is `longest - 1` zeros and one written out."""
     entries, run = 0, 0
     for nonzero in stream:
