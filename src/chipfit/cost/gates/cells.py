@@ -103,6 +103,7 @@ class Cell:
         outputs: at least one.
         leakage_w: mean over its input states.
         area_um2: None where nobody says.
+        avoid: the library advises against it; it is not chosen for others' circuits.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Cell:
     outputs: tuple[Output, ...]
     leakage_w: float
     area_um2: float | None = None
+    avoid: bool = False
 
     def kind(self, output: str) -> Kind:
         """What a gate is that this output of the cell drives.

@@ -175,6 +175,11 @@ class NetlistBuilder:
         self._input_ports[name] = nets
         return nets
 
+    def ports(self, inputs: Mapping[str, Sequence[int]], outputs: Mapping[str, Sequence[int]]) -> None:
+        """Declare all buses of nets that are there already."""
+        self._input_ports = {name: tuple(nets) for name, nets in inputs.items()}
+        self._output_ports = {name: tuple(nets) for name, nets in outputs.items()}
+
     def output_port(self, name: str, nets: Sequence[int]) -> None:
         """Declare an output bus of nets that are driven already."""
         self._output_ports[name] = tuple(nets)
