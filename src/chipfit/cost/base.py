@@ -26,6 +26,7 @@ from chipfit.workload.network import Layer, Network, Tensor
 
 if TYPE_CHECKING:
     from chipfit.cost.mapping import mapper
+    from chipfit.cost.sparse.detail import SparseDetail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +54,12 @@ class Cost:
 class LayerCost:
     """What one layer takes, where it goes, and how that was found.
 
-    `utilization` is useful multiply-accumulates over what all processing elements could do in the
-    time. `energy_by_component_j` sums to `energy_j`; `latency_by_component_s` has the time each
-    part alone would need, of which the largest is `latency_s`. `mapping` is a printable loop nest,
-    `plan` the same in plain data, where the estimator has one (`mapping.explain` says what it does).
-    `input_bits`, `weight_bits` and `accumulator_bits` are the widths that were priced.
+    `utilization` is useful multiply-accumulates (where zeros are skipped, those that are done) over what
+    all processing elements could do in the time. `energy_by_component_j` sums to `energy_j`;
+    `latency_by_component_s` has the time each part alone would need, of which the largest is `latency_s`.
+    `mapping` is a printable loop nest, `plan` the same in plain data, where the estimator has one
+    (`mapping.explain` says what it does). `sparse` is what an array that skips zeros did. `input_bits`,
+    `weight_bits` and `accumulator_bits` are the widths that were priced.
     """
 
     name: str
@@ -73,6 +75,7 @@ class LayerCost:
     mapping: str = ""
     gap: float = 0.0
     plan: mapper.Mapping | None = None
+    sparse: SparseDetail | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The row of this layer in the document of `chipfit cost --json`."""
@@ -91,6 +94,7 @@ class LayerCost:
             "latency_by_component_s": dict(self.latency_by_component_s),
             "mapping": self.mapping,
             "gap": self.gap,
+            **({} if self.sparse is None else {"sparse": self.sparse.to_json()}),
         }
 
 
@@ -131,8 +135,9 @@ class CostReport:
     @property
     def utilization(self) -> float:
         """Useful multiply-accumulates over what the array could do in the total time."""
-        capacity = self.total.latency_s * self.clock_hz * self.processing_elements
-        return self.macs / capacity if capacity else 0.0
+        latency_s = self.total.latency_s
+        done_s = sum(layer.utilization * layer.cost.latency_s for layer in self.layers)
+        return done_s / latency_s if latency_s else 0.0
 
     @property
     def energy_by_component_j(self) -> dict[str, float]:
@@ -201,6 +206,10 @@ class AbstractEstimator(ABC):
         """
         return [self.layer(layer, target) for layer in layers]
 
+    def remarks(self, layers: Sequence[Layer], target: Target) -> tuple[str, ...]:
+        """What a reader of the costs of these layers should know besides `method` and `error`."""
+        return ()
+
     @final
     def costs(self, layers: Sequence[Layer], target: Target, *, resident: bool = True) -> list[LayerCost]:
         """The costs of layers as parts of a network, in their order.
@@ -254,6 +263,7 @@ class AbstractEstimator(ABC):
                     f"{target.name} stores weights coded, but the codes of {known.count(False)} of "
                     f"{len(known)} are not known: priced as they are",
                 )
+        notes += self.remarks(placed.layers, target)
         layers = tuple(self.costs(placed.layers, target, resident=resident))
         if unproven := [layer.gap for layer in layers if layer.gap > 0]:
             notes += (
@@ -286,7 +296,7 @@ def _with(cost: LayerCost, extra: Extra, target: Target) -> LayerCost:
     latency_s = max(time.values(), default=0.0) + beside_s
     if target.static_power_w:
         energy["static"] = target.static_power_w * latency_s
-    capacity = latency_s * target.clock_hz * target.processing_elements
+    done_s = cost.utilization * cost.cost.latency_s
     return replace(
         cost,
         cost=Cost(
@@ -294,7 +304,7 @@ def _with(cost: LayerCost, extra: Extra, target: Target) -> LayerCost:
             energy_j=sum(energy.values()),
             dram_bits=cost.cost.dram_bits + extra.dram_bits,
         ),
-        utilization=cost.macs / capacity if capacity else 0.0,
+        utilization=done_s / latency_s if latency_s else 0.0,
         energy_by_component_j=energy,
         latency_by_component_s=time,
     )
