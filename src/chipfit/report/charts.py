@@ -103,9 +103,9 @@ def pareto(history: History, quantity: str) -> Chart | None:
                 "marker": marker, "hovertemplate": "8-bit original<br>%{y:.2f} %<extra></extra>",
             }
         )  # fmt: skip
-    layout = _layout(
-        xaxis={**_axis(f"{quantity} (% of the 8-bit original)"), "rangemode": "tozero"},
-        yaxis=_axis("validation accuracy (%)"),
+    layout = plain_layout(
+        xaxis={**plain_axis(f"{quantity} (% of the 8-bit original)"), "rangemode": "tozero"},
+        yaxis=plain_axis("validation accuracy (%)"),
         shapes=_limits(history, quantity, before),
         annotations=_limit_labels(history, quantity),
         hovermode="closest",
@@ -198,7 +198,7 @@ def energy_by_component(history: History) -> Chart | None:
     bars = [(name, parts) for name, parts in bars if parts]
     if not bars:
         return None
-    scale, unit = _scale((sum(parts.values()) for _, parts in bars), "J")
+    scale, unit = scale_of((sum(parts.values()) for _, parts in bars), "J")
     whole = max(sum(parts.values()) for _, parts in bars)
     components = list(dict.fromkeys(part for _, parts in bars for part in parts))
     data: list[dict[str, Any]] = []
@@ -219,11 +219,11 @@ def energy_by_component(history: History) -> Chart | None:
          "showarrow": False, "xanchor": "left", "xshift": 8, "font": {"size": 14, "color": INK}}
         for name, parts in bars
     ]  # fmt: skip
-    layout = _layout(
+    layout = plain_layout(
         barmode="stack",
         bargap=0.35,
-        xaxis={**_axis(f"energy of one inference ({unit})"), "range": [0, whole * scale * 1.14]},
-        yaxis={**_axis(""), "autorange": "reversed", "showgrid": False},
+        xaxis={**plain_axis(f"energy of one inference ({unit})"), "range": [0, whole * scale * 1.14]},
+        yaxis={**plain_axis(""), "autorange": "reversed", "showgrid": False},
         annotations=totals,
     )
     caption = "Energy of one inference, split by where it is spent."
@@ -237,7 +237,7 @@ def energy_by_layer(history: History) -> Chart | None:
     documents = [(name, document) for name, document in _before_after_documents(history) if document.layers]
     if not documents:
         return None
-    scale, unit = _scale((row.energy_j for _, document in documents for row in document.layers), "J")
+    scale, unit = scale_of((row.energy_j for _, document in documents for row in document.layers), "J")
     data: list[dict[str, Any]] = [
         {
             "type": "bar", "name": name, "x": [_plain(row.name) for row in document.layers],
@@ -248,7 +248,9 @@ def energy_by_layer(history: History) -> Chart | None:
         }
         for (name, document), colour in zip(documents, (BEFORE, AFTER), strict=False)
     ]  # fmt: skip
-    layout = _layout(barmode="group", bargap=0.25, xaxis=_layer_axis(), yaxis=_axis(f"energy ({unit})"))
+    layout = plain_layout(
+        barmode="group", bargap=0.25, xaxis=_layer_axis(), yaxis=plain_axis(f"energy ({unit})")
+    )
     caption = "Energy of one inference, layer by layer in the order in which they run."
     return Chart(name="layers", title="Energy by layer", caption=caption, data=data, layout=layout)
 
@@ -267,8 +269,8 @@ def bits_by_layer(history: History) -> Chart | None:
          "marker": {"color": "#e69f00"}, "hovertemplate": hover},
     ]  # fmt: skip
     widest = max(max(c.weight_bits or 0, c.activation_bits or 0, 8) for c in choices)
-    yaxis = {**_axis("bits"), "dtick": 2, "range": [0, widest + 0.5]}
-    layout = _layout(barmode="group", bargap=0.25, xaxis=_layer_axis(), yaxis=yaxis)
+    yaxis = {**plain_axis("bits"), "dtick": 2, "range": [0, widest + 0.5]}
+    layout = plain_layout(barmode="group", bargap=0.25, xaxis=_layer_axis(), yaxis=yaxis)
     caption = "Width of the operands of each layer. The original has 8 bits everywhere."
     return Chart(
         name="bits", title="Weight and activation bits", caption=caption, data=data, layout=layout, height=330
@@ -287,7 +289,9 @@ def channels_by_layer(history: History) -> Chart | None:
         {"type": "bar", "name": "after", "x": layers, "y": [c.channels for c in choices], "width": 0.5,
          "marker": {"color": AFTER}, "hovertemplate": "%{x}: %{y} channels<extra>after</extra>"},
     ]  # fmt: skip
-    layout = _layout(barmode="overlay", bargap=0.2, xaxis=_layer_axis(), yaxis=_axis("output channels"))
+    layout = plain_layout(
+        barmode="overlay", bargap=0.2, xaxis=_layer_axis(), yaxis=plain_axis("output channels")
+    )
     caption = "Output channels of each layer; what stands out in grey was removed."
     return Chart(name="channels", title="Channels", caption=caption, data=data, layout=layout, height=330)
 
@@ -336,8 +340,8 @@ def sensitivity(history: History) -> Chart | None:
             "hovertemplate": "%{x}<br>%{customdata[1]}<br>loss %{customdata[0]:.4g}<extra></extra>",
         }
     ]  # fmt: skip
-    yaxis = {**_axis(""), "autorange": "reversed", "showgrid": False, "automargin": True}
-    layout = _layout(xaxis={**_layer_axis(), "showgrid": False}, yaxis=yaxis)
+    yaxis = {**plain_axis(""), "autorange": "reversed", "showgrid": False, "automargin": True}
+    layout = plain_layout(xaxis={**_layer_axis(), "showgrid": False}, yaxis=yaxis)
     caption = (
         "Loss against the original, before any retraining, when one layer alone is changed; "
         "on a logarithmic scale, dark is harmful."
@@ -357,11 +361,16 @@ def training(history: History) -> Chart | None:
     data: list[dict[str, Any]] = []
     for name in [*(n for n in names if n != chosen), *(n for n in names if n == chosen)]:
         data += _curves(name, _in_order(history.epochs, name), chosen=name == chosen)
-    layout = _layout(
-        xaxis={**_axis("epoch"), "domain": [0, 0.46], "dtick": _whole_steps(history.epochs)},
-        yaxis=_axis("validation accuracy (%)"),
-        xaxis2={**_axis("epoch"), "domain": [0.54, 1], "anchor": "y2", "dtick": _whole_steps(history.epochs)},
-        yaxis2={**_axis("loss"), "anchor": "x2"},
+    layout = plain_layout(
+        xaxis={**plain_axis("epoch"), "domain": [0, 0.46], "dtick": _whole_steps(history.epochs)},
+        yaxis=plain_axis("validation accuracy (%)"),
+        xaxis2={
+            **plain_axis("epoch"),
+            "domain": [0.54, 1],
+            "anchor": "y2",
+            "dtick": _whole_steps(history.epochs),
+        },
+        yaxis2={**plain_axis("loss"), "anchor": "x2"},
     )
     who = "chosen network" if history.chosen else f"last network ({chosen})"
     caption = (
@@ -390,7 +399,7 @@ def variants_front(document: Mapping[str, Any]) -> Chart | None:
         marker = {"symbol": "square-open", "size": 13, "color": INK, "line": {"width": 2}}
         data.append(_cloud(label, [document["baseline"]], axes, sides, marker))
     across, up = (_side_axis(side) for side in sides)
-    layout = _layout(xaxis=across, yaxis=up, hovermode="closest")
+    layout = plain_layout(xaxis=across, yaxis=up, hovermode="closest")
     front = " and ".join(variants.COMPARED[name][2] for name in document["front"])
     caption = (
         f"Every variant that can run the network: down and to the left is better. "
@@ -420,13 +429,13 @@ class _Side:
     def of(cls, name: str, able: Sequence[Mapping[str, Any]]) -> _Side:
         key, unit, title = variants.COMPARED[name]
         values = [v[key] for v in able]
-        scale, shown = (1 / 8192, "KiB") if unit == "bit" else _scale(values, unit) if unit else (1.0, "")
+        scale, shown = (1 / 8192, "KiB") if unit == "bit" else scale_of(values, unit) if unit else (1.0, "")
         wide = min(values) > 0 and max(values) > 20 * min(values)
         return cls(key, title, scale, shown, wide)
 
 
 def _side_axis(side: _Side) -> dict[str, Any]:
-    axis = _axis(f"{side.title} ({side.unit})" if side.unit else side.title)
+    axis = plain_axis(f"{side.title} ({side.unit})" if side.unit else side.title)
     return {**axis, "type": "log", "dtick": 1} if side.logarithmic else axis
 
 
@@ -517,7 +526,7 @@ def cost_charts(document: Mapping[str, Any]) -> list[Chart]:
 
 def _energy_of_layers(document: Mapping[str, Any], tints: Mapping[str, str]) -> Chart:
     rows = document["layers"]
-    scale, unit = _scale((row["energy_j"] for row in rows), "J")
+    scale, unit = scale_of((row["energy_j"] for row in rows), "J")
     data: list[dict[str, Any]] = [
         {
             "type": "bar", "name": _plain(component), "x": [_plain(row["name"]) for row in rows],
@@ -528,7 +537,9 @@ def _energy_of_layers(document: Mapping[str, Any], tints: Mapping[str, str]) -> 
         for component in tints
         if document["totals"]["energy_by_component_j"].get(component)
     ]  # fmt: skip
-    layout = _layout(barmode="stack", bargap=0.25, xaxis=_layer_axis(), yaxis=_axis(f"energy ({unit})"))
+    layout = plain_layout(
+        barmode="stack", bargap=0.25, xaxis=_layer_axis(), yaxis=plain_axis(f"energy ({unit})")
+    )
     caption = "Energy of one inference, layer by layer in the order in which they run."
     return Chart(
         name="energy", title="Energy by layer", caption=caption, data=data, layout=layout, height=420
@@ -538,7 +549,7 @@ def _energy_of_layers(document: Mapping[str, Any], tints: Mapping[str, str]) -> 
 def _latency_of_layers(document: Mapping[str, Any], tints: Mapping[str, str]) -> Chart:
     """Time of every layer, coloured by what it waits for."""
     rows = document["layers"]
-    scale, unit = _scale((row["latency_s"] for row in rows), "s")
+    scale, unit = scale_of((row["latency_s"] for row in rows), "s")
     data: list[dict[str, Any]] = []
     for component in dict.fromkeys(nests.bound(row) for row in rows):
         own = [row for row in rows if nests.bound(row) == component]
@@ -561,11 +572,14 @@ def _latency_of_layers(document: Mapping[str, Any], tints: Mapping[str, str]) ->
         }
     )  # fmt: skip
     order = {"categoryorder": "array", "categoryarray": [_plain(row["name"]) for row in rows]}
-    layout = _layout(
+    layout = plain_layout(
         barmode="stack",
         bargap=0.25,
         xaxis={**_layer_axis(), **order},
-        yaxis={**_axis(f"latency ({unit})"), "range": [0, 1.05 * scale * max(r["latency_s"] for r in rows)]},
+        yaxis={
+            **plain_axis(f"latency ({unit})"),
+            "range": [0, 1.05 * scale * max(r["latency_s"] for r in rows)],
+        },
     )
     caption = (
         "Latency of every layer, coloured by its slowest component: that alone decides. "
@@ -622,9 +636,9 @@ def _roofline(document: Mapping[str, Any], tints: Mapping[str, str]) -> Chart | 
             }
         )  # fmt: skip
     axis = {"type": "log", "dtick": 1, "tickformat": "~s"}
-    layout = _layout(
-        xaxis={**_axis(f"multiply-accumulates per byte over {memory}"), **axis},
-        yaxis={**_axis("multiply-accumulates a second"), **axis},
+    layout = plain_layout(
+        xaxis={**plain_axis(f"multiply-accumulates per byte over {memory}"), **axis},
+        yaxis={**plain_axis("multiply-accumulates a second"), **axis},
         hovermode="closest",
     )
     slope = "" if bits_per_s is None else f" The slope is {units.si(bits_per_s / 8, 'B')}/s of {memory}."
@@ -682,7 +696,7 @@ def _plain(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
 
 
-def _scale(values: Iterable[float], unit: str) -> tuple[float, str]:
+def scale_of(values: Iterable[float], unit: str) -> tuple[float, str]:
     """The factor and the unit in which the largest value is between 1 and 1000."""
     largest = max(values, default=0.0)
     if largest <= 0:
@@ -704,7 +718,8 @@ def _scale(values: Iterable[float], unit: str) -> tuple[float, str]:
     return 10.0 ** -exponent.get(prefix.removesuffix(unit), -18), prefix
 
 
-def _axis(title: str) -> dict[str, Any]:
+def plain_axis(title: str) -> dict[str, Any]:
+    """An axis as all charts have it."""
     return {
         "title": {"text": title, "font": {"size": 13}, "standoff": 10},
         "gridcolor": GRID,
@@ -716,10 +731,17 @@ def _axis(title: str) -> dict[str, Any]:
 
 
 def _layer_axis() -> dict[str, Any]:
-    return {**_axis(""), "type": "category", "tickangle": -50, "tickfont": {"size": 11}, "showgrid": False}
+    return {
+        **plain_axis(""),
+        "type": "category",
+        "tickangle": -50,
+        "tickfont": {"size": 11},
+        "showgrid": False,
+    }
 
 
-def _layout(**more: Any) -> dict[str, Any]:
+def plain_layout(**more: Any) -> dict[str, Any]:
+    """The layout that all charts share, with more of one's own."""
     return {
         "font": {"family": _FONT, "size": 13, "color": "#3e4c59"},
         "paper_bgcolor": "rgba(0,0,0,0)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from chipfit import units
 from chipfit.errors import RecordError
-from chipfit.report import nests, variants
+from chipfit.report import gates, nests, variants
 from chipfit.report.charts import ORIGINS, Chart, charts, cost_charts, variants_front
 from chipfit.report.history import QUANTITIES, Candidate, Final, History, read_history
 from chipfit.report.record import Records, write_atomically
@@ -137,6 +137,42 @@ def render_cost(document: Mapping[str, Any]) -> str:
         components=nests.components(document),
         layers=nests.layers(document),
         nested=any(document["memories"]),
+    )
+
+
+def write_gates(document: Mapping[str, Any], path: Path) -> Path:
+    """Write the page of a table of weight values, and say where it is.
+
+    Args:
+        document: of `chipfit gates --json`.
+        path: the file.
+
+    Raises:
+        RecordError: the page cannot be written.
+    """
+    write_atomically(path, render_gates(document).encode())
+    return path
+
+
+def render_gates(document: Mapping[str, Any]) -> str:
+    """The page of a table of weight values."""
+    order, quickest = gates.by_energy(document), gates.by_delay(document)
+
+    def values(places: Sequence[int]) -> list[gates.Value]:
+        return [gates.value(document, place) for place in places]
+
+    return page(
+        "gates.html",
+        {chart.name: chart for chart in gates.charts(document)},
+        document=document,
+        estimate=document,
+        summary=gates.summary(document),
+        amounts=gates.amounts(document),
+        cheapest=values(order[: gates.NAMED]),
+        dearest=values(order[::-1][: gates.NAMED]),
+        fastest=values(quickest[: gates.NAMED]),
+        everything=values(range(len(order))),
+        facts=gates.facts(document),
     )
 
 

@@ -76,7 +76,8 @@ def declared(
         weight_bits: width of weights.
         activation_bits: width of activations.
         sum_bits: width of partial sums.
-        activation_signed: whether activations are in two's complement; after a ReLU half the codes are idle then.
+        activation_signed: whether activations are in two's complement; after a ReLU half the codes
+            are idle then.
         rng: for the partial sums.
 
     Raises:
@@ -171,10 +172,10 @@ def stratified(
 def every_activation(
     statistics: OperandStatistics, sum_bits: int, *, rng: np.random.Generator
 ) -> Transitions:
-    """Every activation transition once, in the order [from, to], beside partial-sum transitions of all classes.
+    """Every activation transition once, in the order [from, to], beside partial sums of all classes.
 
-    Classes are those of the most significant bit that changes, as far as the distribution has them, and no
-    change: each meets equally many activation transitions.
+    Classes are those of the most significant bit that changes, as far as the distribution has
+    them, and no change: each meets equally many activation transitions.
     """
     codes = np.arange(1 << 2 * statistics.activation_bits)
     most, _ = classes(statistics.partial_sums, sum_bits)

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from chipfit.errors import TableError, nearest
 from chipfit.report.record import write_atomically
 
+Values = Integer[np.ndarray, "*shape"] | Sequence[int]
 FORMAT = "chipfit weight table 1"
 #: Keys of the file that follow from the others.
 _TOLD = ("format", "method", "error")
@@ -120,13 +121,11 @@ class WeightTable:
         grid = "" if self.mode == "zero" else f" on a grid of {self.grid_ps:g} ps"
         return (
             f"gate by gate with {delays.get(self.mode, self.mode)}{grid}, cells of {self.library} at "
-            f"{self.supply_v:g} V; operands {self.operands}; {self.energy_transitions:,} transitions a weight for "
-            f"energy, {self.delay_transitions:,} for delay"
+            f"{self.supply_v:g} V; operands {self.operands}; {self.energy_transitions:,} transitions a "
+            f"weight for energy, {self.delay_transitions:,} for delay"
         )
 
-    def energy_of(
-        self, values: Integer[np.ndarray, "*shape"] | Sequence[int]
-    ) -> Float64[np.ndarray, "*shape"]:
+    def energy_of(self, values: Values) -> Float64[np.ndarray, "*shape"]:
         """Energy of one cycle (J) with each of these weight values.
 
         Raises:
@@ -134,9 +133,7 @@ class WeightTable:
         """
         return np.array(self.energy_j)[self._places(values)]
 
-    def delay_of(
-        self, values: Integer[np.ndarray, "*shape"] | Sequence[int]
-    ) -> Float64[np.ndarray, "*shape"]:
+    def delay_of(self, values: Values) -> Float64[np.ndarray, "*shape"]:
         """Latest change seen (s) with each of these weight values.
 
         Raises:
@@ -144,7 +141,7 @@ class WeightTable:
         """
         return np.array(self.delay_s)[self._places(values)]
 
-    def _places(self, values: Integer[np.ndarray, "*shape"] | Sequence[int]) -> np.ndarray:
+    def _places(self, values: Values) -> np.ndarray:
         places = np.asarray(values, dtype=np.int64) - self.weights[0]
         wrong = (places < 0) | (places >= len(self.weights))
         if wrong.any():
