@@ -139,6 +139,7 @@ class CellLibrary:
         wire_f: capacitance of a wire for each pin it reaches.
         output_load_f: what hangs on each output of a circuit.
         input_slew_s: slope of the edges on the inputs of a circuit.
+        ties: value of each output of the cells that drive constants, by name.
         unusable: why other cells of the file cannot be used, by name.
     """
 
@@ -149,6 +150,7 @@ class CellLibrary:
     wire_f: float
     output_load_f: float
     input_slew_s: float
+    ties: Mapping[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     unusable: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def cell(self, name: str) -> Cell:

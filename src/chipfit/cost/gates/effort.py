@@ -61,6 +61,10 @@ CELLS: dict[str, tuple[str, float, float]] = {
 }
 
 
+#: Cells that drive constants.
+TIES = {"ZERO": {"Y": 0}, "ONE": {"Y": 1}}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Technology:
     """What turns efforts into seconds and joules: an inverter, measured once.
@@ -150,6 +154,7 @@ def embedded_library(technology: str = "generic") -> CellLibrary:
         wire_f=WIRE_EFFORT * constants.capacitance_f,
         output_load_f=constants.capacitance_f,
         input_slew_s=constants.tau_s,
+        ties=TIES,
     )
 
 

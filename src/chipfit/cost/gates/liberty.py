@@ -55,13 +55,18 @@ def parse_liberty(text: str, file: str) -> CellLibrary:
     library = parse_groups(text, file)
     reader = _Reader(library, file)
     cells, unusable = dict[str, Cell](), dict[str, str]()
+    ties = dict[str, dict[str, int]]()
     for group in library.named("cell"):
         name = " ".join(group.arguments)
+        constants = _constants(group)
+        if constants:
+            ties[name] = constants
+            continue
         try:
             cells[name] = reader.cell(group, name)
         except _Unusable as reason:
             unusable[name] = str(reason)
-    return _with_surroundings(library, file, reader, cells, unusable)
+    return _with_surroundings(library, file, reader, cells, ties, unusable)
 
 
 class _Unusable(Exception):  # noqa: N818 - an outcome that is kept, not an error
@@ -82,7 +87,12 @@ class _Units:
 
 
 def _with_surroundings(
-    library: Group, file: str, reader: _Reader, cells: dict[str, Cell], unusable: dict[str, str]
+    library: Group,
+    file: str,
+    reader: _Reader,
+    cells: dict[str, Cell],
+    ties: dict[str, dict[str, int]],
+    unusable: dict[str, str],
 ) -> CellLibrary:
     """The library, with what its smallest inverter says of wires, outputs and inputs."""
     inverters = [cell for cell in cells.values() if len(cell.pins) == 1 and cell.outputs[0].table == 0b01]
@@ -104,8 +114,17 @@ def _with_surroundings(
         wire_f=WIRE_EFFORT * own,
         output_load_f=own,
         input_slew_s=slew_s,
+        ties=ties,
         unusable=unusable,
     )
+
+
+def _constants(cell: Group) -> dict[str, int]:
+    """The outputs of a cell that has no inputs and drives constants."""
+    pins = cell.named("pin")
+    if any(pin.text("direction") == "input" or pin.text("function") not in ("0", "1", "") for pin in pins):
+        return {}
+    return {name: int(pin.text("function")) for pin in pins if pin.text("function") for name in pin.arguments}
 
 
 class _Reader:
