@@ -42,8 +42,8 @@ def test_multiplications_and_elements_at_work_are_those_of_the_chip(name):
 @pytest.mark.parametrize("name", TABLE_5)
 def test_latency_is_that_of_the_chip_less_what_fills_it(name):
     latency_ms = TABLE_5[name][2]
-    # At full pace the elements that work take 84 to 96 % of the measured time (conv1: 421.66e6 / (151 x 200 kHz)
-    # = 13.9 of 16.5 ms); we charge nothing for loading weights and the first rows of each pass.
+    # At full pace the elements that work take 84 to 96 % of the measured time (conv1: 421.66e6 / 151 cycles
+    # of 5 ns = 13.9 of 16.5 ms); we charge nothing for loading weights and the first rows of each pass.
     assert 0.84 * latency_ms <= cost(name).cost.latency_s * 1e3 <= latency_ms
 
 
