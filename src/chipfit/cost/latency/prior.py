@@ -109,10 +109,9 @@ def complete(known: Prior, rows: np.ndarray, latency_ms: np.ndarray) -> np.ndarr
 
     Ridge regression on the features of all parts; the ridge is that of the largest evidence.
     """
-    features = np.concatenate(
-        [np.sqrt(scale) * part for scale, part in zip((1.0, 1.0, 0.1, 0.05), known.parts, strict=True)],
-        axis=1,
-    )
+    weighted = [np.sqrt(scale) * part for scale, part in zip((1.0, 1.0, 0.1, 0.05), known.parts, strict=True)]
+    # A level of its own: those measured may be slower or faster than the whole space.
+    features = np.concatenate([*weighted, np.ones((len(known), 1))], axis=1)
     centre = float(latency_ms.mean())
     spread = float(latency_ms.std()) or 1.0
     y, seen = (latency_ms - centre) / spread, features[rows]

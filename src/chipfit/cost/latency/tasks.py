@@ -27,7 +27,7 @@ from chipfit.cost.latency.space import Space
 from chipfit.errors import MeasurementError, nearest
 
 #: Networks that may be chosen for measuring, and those measured on each source device (as published).
-POOL, SOURCE_SAMPLES = 1000, {"nb201": 900, "fbnet": 800}
+POOL, SOURCE_SAMPLES = 4000, {"nb201": 900, "fbnet": 800}
 
 
 @dataclass(frozen=True, kw_only=True)
