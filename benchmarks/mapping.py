@@ -31,7 +31,7 @@ from chipfit.cost.mapping.analytical import Analytical
 from chipfit.cost.mapping.mapper import RULES as TOOL_RULES
 from chipfit.cost.mapping.mapper import Answer, Counts, Mapping, MapSpace, Rules, Widths, evaluate, find
 from chipfit.hardware.load import load_target
-from chipfit.hardware.target import Target
+from chipfit.hardware.target import MemoryLevel, Target
 from chipfit.workload.library import load
 from chipfit.workload.network import Layer, Loops
 
@@ -44,13 +44,17 @@ TOOLS = {"timeloop": "Timeloop", "zigzag": "ZigZag", "accelforge": "AccelForge"}
 
 #: As each tool counts; "skips" leaves out rows between those that a tile needs, which matters for strides.
 COUNTING = {**TOOL_RULES, "accelforge-skips": replace(TOOL_RULES["accelforge"], skips=True)}
+#: ZigZag fetches nothing between the rows that are needed (l3.0.down: 128 x 14 x 14 words of input), and
+#: counts on `latched`.
+COUNTING["zigzag"] = COUNTING["accelforge-skips"]
 
 RULES = """\
 How accesses are counted. Ours: a partial sum read out on its way to the next memory is charged (as
 AccelForge does, Timeloop does not); inputs that several processing elements need leave the buffer once, as
 the hull of their tiles (Timeloop and AccelForge share identical tiles only); a tile is fetched whole, and no
 rows are kept from the one before (Timeloop keeps them along the innermost loop). ZigZag does not charge
-repeated reads of one register, so its register energy is lower by definition. Padding counts as input here.
+repeated reads of an input or a weight in a register, so its register energy is lower by definition: with
+--rules zigzag one of each stays beside the multiplier for nothing. Padding counts as input here.
 
 Energies are theirs over ours. `=`: the same rules (AccelForge, 1 x 1 kernels of stride 1 and matrix
 products), so 1.000 is agreement; it may also cut tiles unevenly, we do not here. `>`: the tool charges no
@@ -171,14 +175,33 @@ def priced_anew(target: Target, scale: float) -> Target:
     return replace(target, levels=(target.levels[0], *levels))
 
 
+def latched(target: Target) -> Target:
+    """The target as ZigZag counts: the last input and the last weight of an element are not read again.
+
+    Each has a place of its own beside the multiplier, whose accesses are free. Sums are read and written each
+    time (so in all its rows). The file of inputs comes last, so that the places have loops above them.
+    """
+    free = [
+        MemoryLevel(
+            name=f"last_{tensor}", word_bits=16, size_bits=16, read_energy_j=0.0, write_energy_j=0.0,
+            holds=(tensor,), source="",
+        )
+        for tensor in ("input", "weight")
+    ]  # fmt: skip
+    files = sorted(target.levels[2:], key=lambda level: level.holds == ("input",))
+    return replace(target, levels=(*target.levels[:2], *files, *free))
+
+
 def counted(mapping: Mapping, loops: Loops, target: Target, counting: Rules) -> Counts:
     found = evaluate(mapping, loops, target, WIDTHS, mac_energy_j=loops.macs * UNIT_J, rules=counting)
     assert found is not None
     return found
 
 
-def mapped(target_name: str, network: str, objective: str, runs: int, counting: Rules) -> Iterator[Row]:
-    target = load_target(target_name)
+def mapped(target_name: str, network: str, objective: str, runs: int, tool: str) -> Iterator[Row]:
+    target, counting = load_target(target_name), COUNTING[tool]
+    if tool == "zigzag":
+        target = latched(target)
     layers = list(NETWORKS[network]())
     names = {loops: name for name, loops in reversed(layers)}
     for loops, count in Counter(loops for _, loops in layers).items():
@@ -354,7 +377,7 @@ def main() -> None:
     every: list[Row] = []
     for target in options.targets:
         for network in options.networks:
-            rows = list(mapped(target, network, options.objective, options.runs, COUNTING[options.rules]))
+            rows = list(mapped(target, network, options.objective, options.runs, options.rules))
             table(rows, peers, options.objective)
             every += rows
 
