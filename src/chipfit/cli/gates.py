@@ -81,17 +81,19 @@ def gates(
     import numpy as np
 
     from chipfit.cost.gates.characterise import characterise, read_unit
+    from chipfit.cost.gates.simulate import check_options
     from chipfit.cost.gates.table import save_table
 
+    check_options(mode, grid_ps)
     cells = _library(library)
     if netlist is None:
         circuit = _generated(
             multiplier, weight_bits, activation_bits, accumulator_bits, signed_activations, cells
         )
     else:
-        from chipfit.cost.gates.verilog import read_verilog
+        from chipfit.cost.gates.verilog import load_verilog
 
-        circuit = read_verilog(netlist, cells)
+        circuit = load_verilog(netlist, cells)
     unit = read_unit(circuit)
     operands = _operands(activations, calibration, unit, np.random.default_rng(seed))
     with ProgressBars() as progress:
@@ -132,7 +134,8 @@ def _library(name: str) -> CellLibrary:
 
         return load_liberty(Path(name))
     if name not in TECHNOLOGIES:
-        raise ChipfitError(f"unknown library '{name}': neither a Liberty file{nearest(name, TECHNOLOGIES)}")
+        hint = nearest(name, TECHNOLOGIES)
+        raise ChipfitError(f"unknown library '{name}'{hint} (the name of a Liberty file ends in .lib)")
     return embedded_library(name)
 
 

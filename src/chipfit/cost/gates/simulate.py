@@ -20,6 +20,7 @@ Axes: `gate`, `net`, `pin` as in `netlist`; `transition` as given.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,18 @@ from chipfit.errors import NetlistError, nearest
 MODES = ("inertial", "transport", "zero")
 #: Longest time that a circuit may take, in steps: rows of all nets must fit in memory.
 MOST_STEPS = 30_000
+
+
+def check_options(mode: str, grid_ps: float) -> None:
+    """Refuse a mode or a grid that there is not.
+
+    Raises:
+        NetlistError: an unknown mode, or a grid that is not above 0.
+    """
+    if mode not in MODES:
+        raise NetlistError(f"unknown mode '{mode}'{nearest(mode, MODES)}")
+    if not 0 < grid_ps < math.inf:
+        raise NetlistError(f"the grid must be above 0 ps, got {grid_ps:g}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,10 +77,7 @@ class TimedNetlist:
         return self.netlist.tables
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise NetlistError(f"unknown mode '{self.mode}'{nearest(self.mode, MODES)}")
-        if not self.grid_ps > 0:
-            raise NetlistError(f"the grid must be above 0 ps, got {self.grid_ps:g}")
+        check_options(self.mode, self.grid_ps)
         delay_steps = np.ascontiguousarray(self.delay_steps, dtype=np.int64)
         if delay_steps.shape != (self.netlist.gates, MAX_PINS):
             raise NetlistError(f"delays must have the shape {(self.netlist.gates, MAX_PINS)}")
@@ -124,8 +134,7 @@ def on_grid(annotated: Annotated, *, grid_ps: float = 10.0, mode: str = "inertia
     Raises:
         NetlistError: the grid is not above 0, or the mode is unknown.
     """
-    if not grid_ps > 0:
-        raise NetlistError(f"the grid must be above 0 ps, got {grid_ps:g}")
+    check_options(mode, grid_ps)
     netlist = annotated.netlist
     steps = np.maximum(np.rint(annotated.delay_ps / grid_ps).astype(np.int64), 1)
     steps[np.arange(MAX_PINS) >= netlist.pins[:, None]] = 0
