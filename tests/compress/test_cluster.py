@@ -1,0 +1,103 @@
+import pytest
+import torch
+from small_models import images, residual
+from test_channels import Mixed
+from torch import fx, nn
+
+from chipfit.compress.balance import BalancedPrune, masks_of
+from chipfit.compress.base import PassContext
+from chipfit.compress.cluster import ClusterChannels, nonzero_fractions
+from chipfit.compress.graph import traced
+from chipfit.compress.quantize import Quantize
+from chipfit.errors import PassError
+from chipfit.testing import PassSuite
+
+
+class TestClusterChannels(PassSuite):
+    def make_model(self) -> nn.Module:
+        return residual()
+
+    def make_inputs(self) -> torch.Tensor:
+        return images()
+
+    def make_pass(self, model: fx.GraphModule) -> ClusterChannels:
+        return ClusterChannels()
+
+
+def whole(model, seed=0):
+    """The model with small whole numbers for weights, so that sums are exact in any order."""
+    generator = torch.Generator().manual_seed(seed)
+    model = traced(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randint(-2, 3, parameter.shape, generator=generator).float())
+    return model
+
+
+def numbers(count=6, seed=1):
+    return torch.randint(-3, 4, (count, 3, 8, 8), generator=torch.Generator().manual_seed(seed)).float()
+
+
+class Reused(nn.Module):
+    """One layer that runs twice, and a gate on channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3, padding=1)
+        self.twice = nn.Conv2d(6, 6, 3, padding=1)
+        self.gate = nn.Conv2d(6, 6, 1)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        x = torch.relu(self.twice(torch.relu(self.twice(x))))
+        x = x * torch.relu(self.gate(x.sum((2, 3), keepdim=True)))
+        return self.head(x.sum((2, 3)))
+
+
+@pytest.mark.parametrize("kind", [residual, Mixed, Reused])
+def test_the_function_stays_the_same_bit_for_bit(kind):
+    model, inputs = whole(kind()), numbers()
+    found = ClusterChannels().apply(model, PassContext(calibration=inputs))
+    with torch.no_grad():
+        assert torch.equal(found(inputs), model(inputs))
+    moved = [n for n, p in found.named_parameters() if not torch.equal(p, model.get_parameter(n))]
+    assert moved
+
+
+def test_channels_are_sorted_by_what_is_not_zero():
+    model, inputs = whole(Mixed()), numbers()
+    found = ClusterChannels().apply(model, PassContext(calibration=inputs))
+    fractions = nonzero_fractions(found, inputs)
+    assert sorted(fractions["d"].tolist(), reverse=True) != nonzero_fractions(model, inputs)["d"].tolist()
+    b = fractions["depthwise"]
+    assert len(b) == 6
+
+
+def test_the_one_reader_of_a_layer_sees_falling_numbers():
+    model, inputs = traced(residual()), images(32)
+    found = ClusterChannels().apply(model, PassContext(calibration=inputs))
+    fractions = nonzero_fractions(found, inputs)["conv2"]  # conv2 alone reads conv1
+    assert torch.equal(fractions, fractions.sort(descending=True).values)
+
+
+def test_masks_move_with_their_weights():
+    context = PassContext(calibration=images(16))
+    pruned = BalancedPrune(keep=(("conv1", 4, 9), ("conv2", 4, 9))).apply(traced(residual()), context)
+    found = ClusterChannels().apply(pruned, context)
+    assert (masks_of(found)["conv1"].sum((2, 3)) == 4).all()
+    assert torch.allclose(found(images(4)), pruned(images(4)), atol=1e-4)
+
+
+class TestMistakes:
+    def test_a_model_that_is_not_traced(self):
+        with pytest.raises(PassError) as error:
+            ClusterChannels().apply(residual(), PassContext(calibration=images(2)))
+        assert str(error.value) == ("cluster needs a traced model: call chipfit.compress.graph.traced first")
+
+    def test_a_quantised_model(self):
+        context = PassContext(calibration=images(8))
+        model = Quantize(bits=(("conv1", 4, 4),)).apply(traced(residual()), context)
+        with pytest.raises(PassError) as error:
+            ClusterChannels().apply(model, context)
+        assert str(error.value) == "cluster: layer 'conv1' is quantised: cluster before"
