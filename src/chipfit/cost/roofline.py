@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from chipfit.cost.base import AbstractEstimator, Cost, LayerCost
-from chipfit.cost.traffic import Traffic, streamed, traffic_cost, words
+from chipfit.cost.base import AbstractEstimator, LayerCost
+from chipfit.cost.traffic import Traffic, slowest_part, streamed, traffic_cost, words
 from chipfit.hardware.target import Target
 from chipfit.workload.network import Layer, Loops
 
@@ -40,20 +40,12 @@ class Roofline(AbstractEstimator):
         memory = target.main_memory.name
         compute_s = layer.macs / (target.processing_elements * target.clock_hz)
         time = {"compute": compute_s, memory: traffic.latency_s(target)}
-        latency_s = max(time.values())
-        energy = {"MAC": mac_j * layer.macs, memory: traffic.energy_j(target)}
-        if target.static_power_w:
-            energy["static"] = target.static_power_w * latency_s
-        return LayerCost(
-            name=layer.name,
-            operator=layer.operator,
-            cost=Cost(latency_s=latency_s, energy_j=sum(energy.values()), dram_bits=traffic.bits(target)),
-            macs=layer.macs,
-            utilization=compute_s / latency_s,
-            energy_by_component_j=energy,
-            latency_by_component_s=time,
-            input_bits=layer.input_bits,
-            weight_bits=layer.weight_bits,
+        return slowest_part(
+            layer,
+            target,
+            energy={"MAC": mac_j * layer.macs, memory: traffic.energy_j(target)},
+            time=time,
+            dram_bits=traffic.bits(target),
             accumulator_bits=accumulator_bits,
         )
 

@@ -6,7 +6,7 @@ A word of a memory holds `word_bits // bits` whole elements; an element wider th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from chipfit.cost.base import Cost, LayerCost
@@ -60,21 +60,54 @@ def streamed(layer: Layer, target: Target) -> Traffic:
 def traffic_cost(layer: Layer, target: Target) -> LayerCost:
     """The cost of a layer without a nest: its tensors once through main memory."""
     traffic = streamed(layer, target)
-    latency_s = traffic.latency_s(target)
     memory = target.main_memory.name
-    energy = {memory: traffic.energy_j(target)}
+    return slowest_part(
+        layer,
+        target,
+        energy={memory: traffic.energy_j(target)},
+        time={memory: traffic.latency_s(target)},
+        dram_bits=traffic.bits(target),
+    )
+
+
+def slowest_part(
+    layer: Layer,
+    target: Target,
+    *,
+    energy: Mapping[str, float],
+    time: Mapping[str, float],
+    dram_bits: float,
+    accumulator_bits: int = 0,
+    mapping: str = "",
+) -> LayerCost:
+    """The cost of a layer that takes as long as its slowest part, with the static energy of that time.
+
+    Args:
+        layer: the layer.
+        target: the chip.
+        energy: energy of each component (J), less the static one.
+        time: time that each part alone needs (s).
+        dram_bits: traffic of the main memory (bits).
+        accumulator_bits: width of its partial sums.
+        mapping: how it runs, as people read it.
+    """
+    latency_s = max(time.values())
+    parts = dict(energy)
     if target.static_power_w:
-        energy["static"] = target.static_power_w * latency_s
+        parts["static"] = target.static_power_w * latency_s
+    most = latency_s * target.clock_hz * target.processing_elements
     return LayerCost(
         name=layer.name,
         operator=layer.operator,
-        cost=Cost(latency_s=latency_s, energy_j=sum(energy.values()), dram_bits=traffic.bits(target)),
-        macs=0,
-        utilization=0.0,
-        energy_by_component_j=energy,
-        latency_by_component_s={memory: latency_s},
+        cost=Cost(latency_s=latency_s, energy_j=sum(parts.values()), dram_bits=dram_bits),
+        macs=layer.macs,
+        utilization=layer.macs / most if layer.macs else 0.0,
+        energy_by_component_j=parts,
+        latency_by_component_s=time,
         input_bits=layer.input_bits,
         weight_bits=layer.weight_bits,
+        accumulator_bits=accumulator_bits,
+        mapping=mapping,
     )
 
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chipfit.cost.base import AbstractEstimator, Cost, LayerCost
+from chipfit.cost.base import AbstractEstimator, LayerCost
 from chipfit.cost.roofline import touched
-from chipfit.cost.traffic import Traffic, streamed, traffic_cost, words
+from chipfit.cost.traffic import Traffic, slowest_part, streamed, traffic_cost, words
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import MemoryLevel, Target
 from chipfit.workload.network import Layer, Loops
@@ -124,19 +124,12 @@ class Systolic(AbstractEstimator):
         # SCALE-Sim's number of cycles is short by one, which shows on a single element only.
         cycles = max(loops.G * one.cycles, -(-layer.macs // (rows * columns)))
         time = {"compute": cycles / target.clock_hz, memory.name: traffic.latency_s(target)}
-        latency_s = max(time.values())
-        if target.static_power_w:
-            energy["static"] = target.static_power_w * latency_s
-        return LayerCost(
-            name=layer.name,
-            operator=layer.operator,
-            cost=Cost(latency_s=latency_s, energy_j=sum(energy.values()), dram_bits=traffic.bits(target)),
-            macs=layer.macs,
-            utilization=layer.macs / (latency_s * target.clock_hz * rows * columns),
-            energy_by_component_j=energy,
-            latency_by_component_s=time,
-            input_bits=layer.input_bits,
-            weight_bits=layer.weight_bits,
+        return slowest_part(
+            layer,
+            target,
+            energy=energy,
+            time=time,
+            dram_bits=traffic.bits(target),
             accumulator_bits=accumulator_bits,
             mapping=_describe(self.dataflow, one, loops.G, target),
         )
