@@ -166,10 +166,12 @@ def apart(target: Target) -> Target:
 
 def in_one(mapping: Mapping) -> Mapping:
     """A mapping onto `window` as one onto the target: one global buffer."""
-    kept = [
-        field[:1] + field[2:] for field in (mapping.tiles, mapping.rows, mapping.columns, mapping.stationary)
-    ]
-    return Mapping(tiles=kept[0], rows=kept[1], columns=kept[2], stationary=kept[3])
+    return Mapping(
+        tiles=mapping.tiles[:1] + mapping.tiles[2:],
+        rows=mapping.rows[:1] + mapping.rows[2:],
+        columns=mapping.columns[:1] + mapping.columns[2:],
+        stationary=mapping.stationary[:1] + mapping.stationary[2:],
+    )
 
 
 def span(size: int, kernel: int, tile: int, part: int, stride: int) -> int:
