@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chipfit.cost.latency.devices import Fleet
-from chipfit.cost.latency.process import Fit, fit, likeness
+from chipfit.cost.latency.process import Inference, infer
 from chipfit.cost.latency.space import Space, one_hot
 
 #: Components of less variance than this, of the largest, are left out.
@@ -37,10 +37,6 @@ class Prior:
         """Covariances of some networks with each other, shape (part, sample, sample)."""
         return np.stack([part[rows] @ part[rows].T for part in self.parts])
 
-    def cross(self, rows: np.ndarray) -> np.ndarray:
-        """Covariances of all networks with some, shape (part, network, sample)."""
-        return np.stack([part @ part[rows].T for part in self.parts])
-
     def diagonal(self) -> np.ndarray:
         """Variance of each network, shape (part, network)."""
         return np.stack([(part**2).sum(1) for part in self.parts])
@@ -54,17 +50,32 @@ class Prior:
         features = standardised(latencies)
         return replace(self, parts=(self.parts[0], features / np.sqrt(features.shape[1]), *self.parts[2:]))
 
-    def infer(self, rows: np.ndarray, latency_ms: np.ndarray) -> tuple[Prior, Fit]:
-        """The process given measured networks (ms), and the prior that it belongs to.
+    def simulated(self, rows: np.ndarray) -> np.ndarray:
+        """Standardised latency of some networks on each simulated device, shape (sample, device)."""
+        return self.parts[0][rows] @ self.loadings.T
 
-        Simulated devices that treat the measured networks as the real one does count more in it.
+    def infer(self, rows: np.ndarray, latency_ms: np.ndarray) -> Inference:
+        """The process given measured networks (ms)."""
+        return infer(self.simulated(rows), self.gram(rows), latency_ms)
+
+    def covariances(
+        self, rows: np.ndarray, weights: np.ndarray, networks: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What `Fit.mean` and `Fit.deviation` ask for of some networks.
+
+        Args:
+            rows: the measured networks.
+            weights: of the simulated devices.
+            networks: the rows that are asked about.
         """
-        first = fit(self.gram(rows), latency_ms)
-        weights = likeness(self.parts[0][rows] @ self.loadings.T, latency_ms, first)
-        values, vectors = np.linalg.eigh((self.loadings.T * weights) @ self.loadings)
-        turned = vectors * np.sqrt(np.maximum(values, 0.0))
-        known = replace(self, parts=(self.parts[0] @ turned, *self.parts[1:]))
-        return known, fit(known.gram(rows), latency_ms)
+        first, second, third, fourth = (part[networks] for part in self.parts)
+        wanted = Prior((first, second, third, fourth), self.loadings)
+        weighted = self.loadings.T * weights
+        cross = np.stack([a @ b[rows].T for a, b in zip(wanted.parts, self.parts, strict=True)])
+        cross[0] = wanted.parts[0] @ (weighted @ self.simulated(rows).T)
+        diagonal = wanted.diagonal()
+        diagonal[0] = ((wanted.parts[0] @ (weighted @ self.loadings)) * wanted.parts[0]).sum(1)
+        return cross, diagonal
 
 
 def prior(space: Space, fleet: Fleet | None = None) -> Prior:

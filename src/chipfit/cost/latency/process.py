@@ -27,6 +27,8 @@ _LEAST_WEIGHT, _KEPT = 1e-4, 160
 #: How fast the weight of a simulated device falls with its error on the samples (of their variance),
 #: and the part of the weight that all share; a sample trusted less than this is not compared.
 _SHARPNESS, _SHARED, _BELIEVED = 20.0, 0.3, 0.5
+#: Parts into which samples are dealt to predict each from the others.
+_FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +65,13 @@ class Fit:
             found += cross[part] @ alpha
         return found * self.spread_ms + self.centre_ms
 
-    def deviation(self, cross: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+    def deviation(self, cross: np.ndarray, diagonal: np.ndarray, *, noise: bool = True) -> np.ndarray:
         """Standard deviation (ms) of a new measurement of each network.
 
         Args:
             cross: covariances with the samples, shape (part, network, sample).
             diagonal: of each network with itself, shape (part, network).
+            noise: of the stopwatch is part of it; without, how uncertain the true latency is.
         """
         mean, first, second = self.mean(cross), 0.0, 0.0
         level = np.maximum(mean / self.centre_ms, 0.2) if self.centre_ms > 0 else np.ones_like(mean)
@@ -78,21 +81,23 @@ class Fit:
             one = covariance @ self.alphas[setting]
             explained = ((covariance @ self.inverses[setting].T) ** 2).sum(1)
             variance = np.maximum(self.scales[setting] @ diagonal + _LEVEL - explained, 0.0)
-            noise, power = self.noise[setting]
+            if noise:
+                variance = variance + self.noise[setting, 0] * level ** (2 * self.noise[setting, 1])
             weight = self.weights[setting] / self.weights[kept].sum()
             first = first + weight * one
-            second = second + weight * (one**2 + variance + noise * level ** (2 * power))
+            second = second + weight * (one**2 + variance)
         return np.sqrt(np.maximum(second - np.square(first), 1e-12)) * self.spread_ms
 
 
-def fit(gram: np.ndarray, latency_ms: np.ndarray) -> Fit:
+def fit(gram: np.ndarray, latency_ms: np.ndarray, among: Fit | None = None) -> Fit:
     """The process given measured samples.
 
     Args:
         gram: covariances of the samples, shape (part, sample, sample); a part of zeros is not used.
         latency_ms: what was measured (ms), positive.
+        among: a fit whose settings are the only ones to try; the whole grid if left out.
     """
-    settings = _grid(gram)
+    settings = _grid(gram) if among is None else np.concatenate([among.scales, among.noise], axis=1)
     scales, noise, power = settings[:, : len(gram)], settings[:, -2], settings[:, -1]
     centre_ms = float(np.median(latency_ms))
     middle_ms = 1.4826 * float(
@@ -156,6 +161,54 @@ def likeness(simulated: np.ndarray, latency_ms: np.ndarray, first: Fit) -> np.nd
     error = ((y[:, None] - slope * x) ** 2).sum(0) / max(float(y @ y), 1e-12)
     weights = np.exp(-_SHARPNESS * (error - error.min()))
     return _SHARED / len(weights) + (1 - _SHARED) * weights / weights.sum()
+
+
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """What the measured samples say, with simulated devices that treat them alike counting more.
+
+    Attributes:
+        weights: of the simulated devices, adding up to 1.
+        fit: the process with them.
+        scores: how many deviations each sample is from what a fit without it says, in size, in order.
+    """
+
+    weights: np.ndarray
+    fit: Fit
+    scores: np.ndarray
+
+
+def infer(simulated: np.ndarray, gram: np.ndarray, latency_ms: np.ndarray) -> Inference:
+    """The process given measured samples, and how far off it is on them.
+
+    Args:
+        simulated: standardised latency of the samples on each simulated device, shape (sample, device).
+        gram: covariances of the samples, shape (part, sample, sample); those of the first part are of
+            simulated devices that count alike.
+        latency_ms: what was measured (ms), positive.
+    """
+    weights, found = _reweighed(simulated, gram, latency_ms, None)
+    scores = np.empty(len(latency_ms))
+    for fold in range(min(_FOLDS, len(latency_ms))):
+        held = np.arange(fold, len(latency_ms), _FOLDS)
+        kept = np.setdiff1d(np.arange(len(latency_ms)), held)
+        part_weights, partial = _reweighed(
+            simulated[kept], gram[:, kept][:, :, kept], latency_ms[kept], found
+        )
+        cross, diagonal = gram[:, held][:, :, kept].copy(), gram[:, held, held].copy()
+        cross[0] = (simulated[held] * part_weights) @ simulated[kept].T
+        diagonal[0] = (simulated[held] ** 2) @ part_weights
+        scores[held] = np.abs(partial.mean(cross) - latency_ms[held]) / partial.deviation(cross, diagonal)
+    return Inference(weights, found, np.sort(scores))
+
+
+def _reweighed(
+    simulated: np.ndarray, gram: np.ndarray, latency_ms: np.ndarray, among: Fit | None
+) -> tuple[np.ndarray, Fit]:
+    weights = likeness(simulated, latency_ms, fit(gram, latency_ms, among))
+    gram = gram.copy()
+    gram[0] = (simulated * weights) @ simulated.T
+    return weights, fit(gram, latency_ms, among)
 
 
 def _grid(gram: np.ndarray) -> np.ndarray:

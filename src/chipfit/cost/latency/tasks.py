@@ -20,14 +20,18 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from chipfit.cost.latency import fbnet, nb201
+from chipfit.cost.latency.interval import widths
 from chipfit.cost.latency.prior import Prior, complete, prior
-from chipfit.cost.latency.process import Fit
+from chipfit.cost.latency.process import Inference
 from chipfit.cost.latency.select import select
 from chipfit.cost.latency.space import Space
 from chipfit.errors import MeasurementError, nearest
 
 #: Networks that may be chosen for measuring, and those measured on each source device (as published).
 POOL, SOURCE_SAMPLES = 4000, {"nb201": 900, "fbnet": 800}
+
+#: Shares of new measurements that intervals are to cover.
+SHARES = (0.8, 0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,21 +234,24 @@ def _one(
     measured = np.flatnonzero(np.isfinite(latency_ms))
     pool = rng.choice(measured, min(POOL, len(measured)), replace=False)
     rows = select(whole, options.samples, candidates=pool) if options.chosen else pool[: options.samples]
-    known, found = whole.infer(rows, latency_ms[rows])
+    found = whole.infer(rows, latency_ms[rows])
     rest = np.setdiff1d(measured, rows)
-    return _scores(found, known, rows, rest, latency_ms)
+    return _scores(found, whole, rows, rest, latency_ms)
 
 
 def _scores(
-    found: Fit, whole: Prior, rows: np.ndarray, rest: np.ndarray, latency_ms: np.ndarray
+    found: Inference, whole: Prior, rows: np.ndarray, rest: np.ndarray, latency_ms: np.ndarray
 ) -> dict[str, float]:
-    cross = whole.cross(rows)[:, rest]
-    mean, truth = found.mean(cross), latency_ms[rest]
-    error = np.abs(mean - truth) / truth
+    cross, diagonal = whole.covariances(rows, found.weights, rest)
+    mean, truth = found.fit.mean(cross), latency_ms[rest]
+    deviation = found.fit.deviation(cross, diagonal)
+    error = np.abs(mean - truth)
+    covered = error[:, None] <= deviation[:, None] * widths(found.scores, np.array(SHARES))
     return {
         "spearman": float(spearmanr(mean, truth).statistic),
-        "median_error": float(np.median(error)),
-        "within_10_percent": float((error <= 0.1).mean()),
+        "median_error": float(np.median(error / truth)),
+        "within_10_percent": float((error <= 0.1 * truth).mean()),
+        **{f"coverage_{100 * s:.0f}": float(c) for s, c in zip(SHARES, covered.mean(0), strict=True)},
     }
 
 
