@@ -126,8 +126,8 @@ def balance_table() -> None:
     )
     print(
         f"Clustering, 9 channels on 3 rows: {cut_cost(list(counts), 3):.0f} as stored, "
-        f"{cut_cost(list(counts[cluster(counts)]), 3):.0f} sorted, {least_cost(list(counts), 3):.0f} the best of "
-        "all 362,880 orders\n"
+        f"{cut_cost(list(counts[cluster(counts)]), 3):.0f} sorted, "
+        f"{least_cost(list(counts), 3):.0f} the best of all 362,880 orders\n"
     )
 
 
@@ -178,8 +178,8 @@ def networks_table(arguments: argparse.Namespace) -> None:
 
 def buffers_table(arguments: argparse.Namespace) -> None:
     print(
-        "DRAM traffic of inputs first over adaptive dataflow, convolutions only, 1 x 1 dense (published: 1.17 "
-        "to 1.8 times less than Swallow):\n"
+        "DRAM traffic of inputs first over adaptive dataflow, convolutions only, 1 x 1 dense (published: "
+        "1.17 to 1.8 times less than Swallow):\n"
     )
     target = chipfit.load_target("sense_zcu102")
     case = Assumption("", arguments.kept, 1.0, False)

@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from chipfit import units
 from chipfit.errors import RecordError
-from chipfit.report import gates, nests, variants
+from chipfit.report import gates, loads, nests, variants
 from chipfit.report.charts import ORIGINS, Chart, charts, cost_charts, variants_front
 from chipfit.report.history import QUANTITIES, Candidate, Final, History, read_history
 from chipfit.report.record import Records, write_atomically
@@ -137,6 +137,7 @@ def render_cost(document: Mapping[str, Any]) -> str:
         components=nests.components(document),
         layers=nests.layers(document),
         nested=any(document["memories"]),
+        loads=loads.pictures(document),
     )
 
 
