@@ -6,10 +6,12 @@ Source: Wu et al., "FBNet", CVPR 2019; on 32 x 32 images with the strides of HW-
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from chipfit.cost.latency.kernels import Counter, Kernel, convolution, elementwise
-from chipfit.cost.latency.space import Space, Way, code_labels
+from chipfit.cost.latency.space import Space, Way, code_labels, split_label
 
 OPERATIONS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
 #: Window, expansion and groups of each block.
@@ -92,3 +94,23 @@ def space(codes: np.ndarray) -> Space:
             for kernel in kernels:
                 counts[rows, kernel] += 1
     return Space("fbnet", tuple(code_labels(codes)), table, (Way(counts),), codes)
+
+
+def sampled(labels: Iterable[str] = (), count: int = 5000, seed: int = 0) -> Space:
+    """Random networks of the space, and those with these labels (others are passed over)."""
+    codes = np.random.default_rng(seed).integers(0, len(OPERATIONS), (count, len(places())), dtype=np.uint8)
+    wanted = [read_label(label) for label in labels]
+    rows = [row for row in wanted if row is not None]
+    whole = np.concatenate([np.array(rows, dtype=np.uint8).reshape(-1, codes.shape[1]), codes])
+    return space(np.unique(whole, axis=0))
+
+
+def read_label(label: str) -> tuple[int, ...] | None:
+    """The blocks of a network, from their numbers or names; None if it is no network of the space.
+
+    Numbers may stand together or be parted by '-', '_', ',', '|' or spaces.
+
+    >>> read_label("0" * 21 + "8")[-2:]
+    (0, 8)
+    """
+    return split_label(label, OPERATIONS, len(places()))

@@ -9,12 +9,13 @@ Source: Dong and Yang, "NAS-Bench-201", ICLR 2020.
 from __future__ import annotations
 
 import itertools
+import re
 from functools import cache
 
 import numpy as np
 
 from chipfit.cost.latency.kernels import Counter, Kernel, convolution, elementwise
-from chipfit.cost.latency.space import Space, Way, code_labels
+from chipfit.cost.latency.space import Space, Way, code_labels, split_label
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 #: From which node to which node each edge leads; node 0 is the input of the cell, 3 its output.
@@ -128,3 +129,15 @@ def space() -> Space:
         paths = np.stack([counts(_usage(codes, chain), chain.any(1) * 1.0) for chain in chains])
         ways.append(Way(counts(_usage(codes, present), _additions(present)), paths))
     return Space("nb201", tuple(code_labels(codes)), table, tuple(ways), codes)
+
+
+def read_label(label: str) -> tuple[int, ...] | None:
+    """The operations of a cell, from their numbers or names; None if it is no cell of the space.
+
+    Numbers may stand together or be parted by '-', '_', ',', '|' or spaces, in the order of `EDGES`;
+    names may stand so too, or as in '|none~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|'.
+
+    >>> read_label("|none~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|")
+    (0, 0, 1, 0, 0, 4)
+    """
+    return split_label(re.sub(r"~\d", "", label), OPERATIONS, len(EDGES))

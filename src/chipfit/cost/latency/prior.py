@@ -81,7 +81,7 @@ class Prior:
 def prior(space: Space, fleet: Fleet | None = None) -> Prior:
     """The prior of a space without source devices."""
     simulated, loadings = components((fleet or Fleet()).latencies(space.kernels, space.ways))
-    analytic, _ = components(space.features)
+    analytic, _ = components(np.stack(list(space.features.values()), axis=1))
     choices = np.zeros((len(space), 0))
     if space.codes is not None:
         centred = one_hot(space.codes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -52,21 +53,23 @@ class Space:
         return {label: row for row, label in enumerate(self.labels)}
 
     @cached_property
-    def features(self) -> np.ndarray:
-        """Analytic costs of each network, shape (network, feature): see `feature_names`."""
-        return (
-            self.ways[0].counts @ _weights(self.kernels)[0]
-            if len(self.ways) == 1
-            else np.concatenate([way.counts @ _weights(self.kernels)[0] for way in self.ways], axis=1)
-        )
+    def features(self) -> dict[str, np.ndarray]:
+        """Analytic costs of each network, by what they count, each of shape (network,)."""
+        weights, names = _weights(self.kernels)
+        found: dict[str, np.ndarray] = {}
+        for place, way in enumerate(self.ways):
+            columns = way.counts @ weights
+            note = f", way {place + 1}" if place else ""
+            found |= {name + note: column for name, column in zip(names, columns.T, strict=True)}
+        return found
 
-    @cached_property
-    def feature_names(self) -> tuple[str, ...]:
-        """What each column of `features` counts."""
-        names = _weights(self.kernels)[1]
-        if len(self.ways) == 1:
-            return names
-        return tuple(f"{name}, way {way}" for way in range(len(self.ways)) for name in names)
+    def take(self, rows: Sequence[int] | np.ndarray) -> Space:
+        """The space of some of its networks."""
+        ways = tuple(
+            Way(way.counts[rows], way.paths[:, rows] if len(way.paths) else way.paths) for way in self.ways
+        )
+        codes = None if self.codes is None else self.codes[rows]
+        return Space(self.name, tuple(self.labels[row] for row in rows), self.kernels, ways, codes)
 
 
 def _weights(table: KernelTable) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -122,11 +125,26 @@ def one_hot(codes: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def read_codes(label: str) -> tuple[int, ...]:
-    """The digits of a label such as '4 2 1 2 1 1'."""
-    return tuple(int(part) for part in label.split())
-
-
 def code_labels(codes: np.ndarray) -> Sequence[str]:
     """Labels of networks that are made up of numbered choices."""
     return ["-".join(map(str, row)) for row in codes.tolist()]
+
+
+def split_label(label: str, names: Sequence[str], count: int) -> tuple[int, ...] | None:
+    """The choices that a label lists by number or by name; None if it does not list as many valid ones.
+
+    >>> split_label("0-2,1", ("a", "b", "c"), 3), split_label("021", ("a", "b", "c"), 3)
+    ((0, 2, 1), (0, 2, 1))
+    >>> split_label("a|c|b", ("a", "b", "c"), 3), split_label("0-2-3", ("a", "b", "c"), 3)
+    ((0, 2, 1), None)
+    """
+    text = label.strip().strip("()[]")
+    parts = [part for part in re.split(r"[\s,;|+\-]+", text) if part]
+    if len(parts) == 1 and parts[0] not in names:
+        parts = list(text) if text.isdigit() else text.split("_")
+    known = {name: place for place, name in enumerate(names)} | {
+        str(place): place for place in range(len(names))
+    }
+    if len(parts) != count or not all(part in known for part in parts):
+        return None
+    return tuple(known[part] for part in parts)

@@ -1,0 +1,162 @@
+"""Spaces of any networks: ONNX files in a folder, what a user's function yields, or a known space.
+
+A layer is a kernel for its loop nest or its traffic, and one for each operator fused into it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from chipfit.cost.latency import fbnet, nb201
+from chipfit.cost.latency.kernels import Counter, Kernel, elementwise
+from chipfit.cost.latency.space import Space, Way
+from chipfit.errors import MeasurementError, nearest
+from chipfit.workload.from_onnx import load_onnx
+from chipfit.workload.network import Layer, Network
+
+#: What an operator does, by its ONNX name; any other costs traffic alone.
+_KINDS = {
+    "Add": "add",
+    "Sub": "add",
+    "Sum": "add",
+    "BatchNormalization": "norm",
+    "InstanceNormalization": "norm",
+    "LayerNormalization": "norm",
+    "GroupNormalization": "norm",
+    "Relu": "activation",
+    "LeakyRelu": "activation",
+    "PRelu": "activation",
+    "Clip": "activation",
+    "Sigmoid": "activation",
+    "HardSigmoid": "activation",
+    "HardSwish": "activation",
+    "Tanh": "activation",
+    "Gelu": "activation",
+    "Elu": "activation",
+    "Mul": "scale",
+    "Div": "scale",
+    "MaxPool": "pool",
+    "AveragePool": "pool",
+    "GlobalAveragePool": "pool",
+    "GlobalMaxPool": "pool",
+    "ReduceMean": "pool",
+    "Concat": "copy",
+    "Transpose": "copy",
+    "Pad": "copy",
+    "Slice": "copy",
+    "Split": "copy",
+    "Gather": "copy",
+    "Resize": "copy",
+}
+
+
+def layer_kernels(layer: Layer) -> tuple[Kernel, ...]:
+    """What one layer runs: its nest or its traffic, and each operator fused into it."""
+    written = sum(tensor.elements for tensor in layer.outputs[:1])
+    fused = tuple(elementwise(_KINDS.get(name, "other"), max(written, 1)) for name in layer.fused)
+    return (_own_kernel(layer, written), *fused)
+
+
+def _own_kernel(layer: Layer, written: int) -> Kernel:
+    read = sum(tensor.elements for tensor in layer.inputs if not tensor.constant)
+    if layer.loops is None:
+        kind = _KINDS.get(layer.operator, "other")
+        taps = max(1, read // max(written, 1)) if kind == "pool" else 1
+        return Kernel(kind, read, written, pixels=max(written, 1), taps=taps)
+    loops = layer.loops
+    return Kernel(
+        kind="conv",
+        read=loops.input_elements,
+        written=loops.output_elements,
+        weights=loops.weight_elements,
+        channels=loops.C,
+        filters=loops.K,
+        groups=loops.G,
+        pixels=loops.N * loops.P * loops.Q,
+        taps=loops.R * loops.S,
+        stride=max(loops.stride),
+    )
+
+
+def network_space(name: str, networks: Sequence[tuple[str, Network]]) -> Space:
+    """A space of networks with labels.
+
+    Raises:
+        MeasurementError: there are none, or two have one label.
+    """
+    labels = [label for label, _ in networks]
+    if not labels:
+        raise MeasurementError(f"space '{name}' has no networks")
+    if double := sorted({label for label in labels if labels.count(label) > 1}):
+        raise MeasurementError(
+            f"space '{name}': more than one network is called {', '.join(map(repr, double))}"
+        )
+    counter = Counter()
+    rows = [
+        [place for layer in n.layers for place in counter.places(layer_kernels(layer))] for _, n in networks
+    ]
+    table = counter.table()
+    counts = np.zeros((len(rows), len(table)), dtype=np.float32)
+    for row, places in enumerate(rows):
+        np.add.at(counts[row], places, 1)
+    return Space(name, tuple(labels), table, (Way(counts),))
+
+
+def open_space(text: str, labels: Iterable[str] = ()) -> Space:
+    """The space that a user names.
+
+    Args:
+        text: 'nb201', 'fbnet', a folder of ONNX files, or 'module:function', where the function
+            takes nothing and yields networks, or pairs of a label and a network.
+        labels: networks that must be in it, where a space is too large to be whole (fbnet).
+
+    Raises:
+        MeasurementError: there is no such space, or it is empty or not sound.
+        NetworkError: an ONNX file cannot be read.
+    """
+    if text == "nb201":
+        return nb201.space()
+    if text == "fbnet":
+        return fbnet.sampled(labels)
+    folder = Path(text)
+    if folder.is_dir():
+        files = sorted(folder.glob("*.onnx"))
+        if not files:
+            raise MeasurementError(f"there is no ONNX file in {folder}")
+        return network_space(text, [(file.name, load_onnx(file)) for file in files])
+    if re.fullmatch(r"[\w.]+:\w+", text):
+        return network_space(text, _generated(text))
+    raise MeasurementError(
+        f"no space '{text}'{nearest(text, ('fbnet', 'nb201'))}, a folder of ONNX files, or module:function"
+    )
+
+
+def _generated(text: str) -> list[tuple[str, Network]]:
+    """What a user's function yields, with labels."""
+    module, _, name = text.partition(":")
+    sys.path.insert(0, "")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise MeasurementError(f"'{text}': there is no module '{module}'") from None
+    except AttributeError:
+        raise MeasurementError(f"'{text}': module '{module}' has no '{name}'") from None
+    finally:
+        sys.path.remove("")
+    found: list[tuple[str, Network]] = []
+    for item in function():
+        pair = (item.name, item) if isinstance(item, Network) else item
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], Network)):
+            raise MeasurementError(
+                f"'{text}' must yield networks, or pairs of a label and a network, got {type(item).__name__}"
+            )
+        found.append((str(pair[0]), pair[1]))
+    return found
