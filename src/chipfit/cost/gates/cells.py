@@ -38,7 +38,9 @@ class Table:
             raise LibraryError(f"a table of {shape[0]} slopes and {shape[1]} loads has other values")
         for axis in (self.slews_s, self.loads_f):
             if any(b <= a for a, b in itertools.pairwise(axis)):
-                raise LibraryError(f"the axis of a table must increase, got {axis}")
+                raise LibraryError(
+                    f"the axis of a table must increase, got {', '.join(f'{x:g}' for x in axis)}"
+                )
 
     def at(self, *, slew_s: float, load_f: float) -> float:
         """The value at an input slope and a load: bilinear, straight on beyond the corners."""

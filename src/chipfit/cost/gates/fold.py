@@ -57,7 +57,8 @@ class Circuit:
             return ONE if table else ZERO
         if len(nets) == 1:
             return nets[0] if table == 0b10 else self._invert(nets[0])
-        smaller, order, inverted = _find(table, len(nets))
+        smaller, order, flipped, inverted = _find(table, len(nets))
+        nets = [self._invert(net) if flipped >> k & 1 else net for k, net in enumerate(nets)]
         found = self._add(smaller, _ordered(smaller, tuple(nets[k] for k in order)))
         return self._invert(found) if inverted else found
 
@@ -124,15 +125,24 @@ def _join(table: int, first: int, second: int, pins: int) -> int:
 
 
 @functools.cache
-def _find(table: int, pins: int) -> tuple[str, tuple[int, ...], bool]:
-    """An embedded cell of this function, the order of its pins, and whether an inverter follows."""
-    for wanted, inverted in ((table, False), (table ^ ones(pins), True)):
-        for cell in CELLS:
-            have = kind(cell)
-            order = match(wanted, have.table, pins) if len(have.pins) == pins else None
-            if order is not None:
-                return cell, order, inverted
+def _find(table: int, pins: int) -> tuple[str, tuple[int, ...], int, bool]:
+    """An embedded cell of this function: its name, the order of its pins, which to invert, and whether
+    the output is to be inverted.
+    """
+    for flipped in sorted(range(1 << pins), key=int.bit_count):
+        for inverted in (False, True):
+            wanted = _flip(table, flipped, pins) ^ (ones(pins) if inverted else 0)
+            for cell in CELLS:
+                have = kind(cell)
+                order = match(wanted, have.table, pins) if len(have.pins) == pins else None
+                if order is not None:
+                    return cell, order, flipped, inverted
     raise NetlistError(f"no cell of {pins} inputs has the truth table {table:#x}")
+
+
+def _flip(table: int, flipped: int, pins: int) -> int:
+    """The table with some pins inverted."""
+    return sum((table >> (i ^ flipped) & 1) << i for i in range(1 << pins))
 
 
 @functools.cache

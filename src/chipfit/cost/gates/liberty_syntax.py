@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 
 from chipfit.errors import LibraryError
 
-_SKIP = r"(?:[ \t\r]+|\\[ \t\r]*\n|/\*.*?\*/|//[^\n]*)*"
+#: Quantifiers give nothing back ('++'), or text without an end would take ages.
 _TOKEN = re.compile(
-    _SKIP + r'(?:"((?:[^"\\]|\\.)*)"|(\n\s*|[(){};:,])|((?!/\*)[^\s(){};:,"]+)|(\Z))', re.DOTALL
+    r"((?:[ \t\r]++|\\[ \t\r]*\n|/\*.*?\*/|//[^\n]*+)*+)"
+    r'(?:"((?:[^"\\]|\\.)*+)"|(\n\s*|[(){};:,])|((?!/\*)[^\s(){};:,"]+)|)',
+    re.DOTALL,
 )
+_SKIPPED, _TEXT, _MARK, _WORD = 1, 2, 3, 4
 
 
 @dataclass(kw_only=True)
@@ -69,17 +72,19 @@ class _Parser:
     def _scan(self) -> Iterator[tuple[str, str]]:
         """Kind ('text', 'mark' or 'word') and text of each token; a line break is a mark."""
         position, text = 0, self.text
-        kind = 0
-        while kind != 4:
-            found = _TOKEN.match(text, position)
-            if found is None:
-                break  # text in quotes or a comment without an end
-            position, kind = found.end(), found.lastindex or 4
-            if kind == 2:
-                yield "mark", text[found.start(2)]
-            elif kind < 4:
-                yield ("text", found[1]) if kind == 1 else ("word", found[3])
-            self.line += text.count("\n", found.start(), position)
+        while found := _TOKEN.match(text, position):
+            kind = found.lastindex or _SKIPPED
+            self.line += text.count("\n", position, found.end(_SKIPPED))
+            if kind == _TEXT:
+                yield "text", found[_TEXT]
+            elif kind == _MARK:
+                yield "mark", text[found.start(_MARK)]
+            elif kind == _WORD:
+                yield "word", found[_WORD]
+            else:
+                break  # the end, or text in quotes or a comment without an end
+            self.line += text.count("\n", found.end(_SKIPPED), found.end())
+            position = found.end()
         yield "end", ""
 
     def next(self) -> None:

@@ -12,7 +12,7 @@ from chipfit.errors import NetlistError, nearest
 Bit = tuple[str, int | None] | int
 
 _TOKEN = re.compile(
-    r"(?:\s+|//[^\n]*|/\*.*?\*/|\(\*.*?\*\)|`[^\n]*)*"
+    r"(?:\s++|//[^\n]*+|/\*.*?\*/|\(\*.*?\*\)|`[^\n]*+)*+"
     r"(?:\\(\S+)|([A-Za-z_$][\w$]*)|(\d*\s*'\s*[sS]?[bodhBODH]\s*[\w?]+)|(\d+)|([()\[\]{},;:.=#])|(\Z))",
     re.DOTALL,
 )
