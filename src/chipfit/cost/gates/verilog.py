@@ -153,7 +153,7 @@ class _Elaboration:
             seen.append(bit)
             bit = self.alias[bit]
             if bit in seen:
-                names = ", ".join(f"'{_label(net)}'" for net in seen)
+                names = ", ".join(f"'{_label(net)}'" for net in seen[seen.index(bit) :])
                 raise self.error(self.module.line, f"assignments go in a circle: {names}")
         return bit
 
