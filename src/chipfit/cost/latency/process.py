@@ -21,7 +21,10 @@ PARTS = ("simulated devices", "source devices", "analytic costs", "choices")
 _SCALES = ((0.1, 0.3, 1.0, 3.0), (0.0, 0.3, 1.0, 3.0), (0.0, 0.01, 0.05), (0.001, 0.01, 0.05))
 _NOISES, _POWERS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.5), (0.0, 1.0)
 #: Variance of the level, degrees of freedom of the noise, and how often samples are weighed again.
-_LEVEL, _FREEDOM, _ROUNDS = 2.0, 4.0, 3
+_LEVEL, _FREEDOM, _ROUNDS = 2.0, 2.0, 3
+#: Logarithm of how probable an outlier is, times its density; how much it is believed at least.
+_OUTLIER = -5.0
+_LEAST_TRUST = 0.02
 #: Settings of less weight than this are left out; at most so many are kept after the first round.
 _LEAST_WEIGHT, _KEPT = 1e-4, 160
 #: How fast the weight of a simulated device falls with its error on the samples (of their variance),
@@ -107,26 +110,46 @@ def fit(gram: np.ndarray, latency_ms: np.ndarray, among: Fit | None = None) -> F
     y = (latency_ms - centre_ms) / spread_ms
     trust, level = np.ones(len(y)), np.ones(len(y))
     covariance = np.tensordot(scales, gram, 1) + _LEVEL
-    for step in range(_ROUNDS + 1):
+    doubted = np.zeros(len(y), dtype=bool)
+    rounds = -1  # while outliers are looked for
+    while True:
         own = noise[:, None] * level ** (2 * power[:, None])
         total = covariance + (own / trust)[:, :, None] * np.eye(len(y))
         inverses = np.linalg.inv(np.linalg.cholesky(total))
         whitened = inverses @ y
         alphas = np.einsum("sji,sj->si", inverses, whitened)
         evidence = -0.5 * (whitened**2).sum(1) + np.log(np.einsum("sii->si", inverses)).sum(1)
-        weights = np.exp(evidence - evidence.max())
-        weights /= weights.sum()
         precision = np.einsum("sji,sji->si", inverses, inverses)
         error, variance = alphas / precision, 1 / precision - own / trust + own
+        # What the evidence would be if one sample more were an outlier, shape (setting, sample).
+        without = evidence[:, None] + _OUTLIER + 0.5 * (error**2 * precision - np.log(precision))
+        if rounds < 0:
+            if len(evidence) > _KEPT:
+                best = np.argsort(-np.maximum(evidence, without.max(1)))[:_KEPT]
+                scales, noise, power, covariance = scales[best], noise[best], power[best], covariance[best]
+                inverses, alphas, evidence, without = (
+                    inverses[best],
+                    alphas[best],
+                    evidence[best],
+                    without[best],
+                )
+                error, variance = error[best], variance[best]
+            gain = np.where(doubted, -np.inf, np.logaddexp.reduce(without, axis=0))
+            worst = int(np.argmax(gain))
+            if gain[worst] > np.logaddexp.reduce(evidence) and doubted.sum() < len(y) // 4:
+                doubted[worst], trust[worst] = True, _LEAST_TRUST
+                continue
+            rounds = 0
+        weights = np.exp(evidence - evidence.max())
+        weights /= weights.sum()
         expected = weights @ (y - error)
         left_out_ms = expected * spread_ms + centre_ms
-        if step < _ROUNDS:
-            surprise = weights @ (error**2 / variance)
-            trust = np.clip((_FREEDOM + 1) / (_FREEDOM + surprise), 0.02, 2.0)
-            level = np.clip(left_out_ms / centre_ms, 0.2, 4.0)
-        if step == 0:
-            best = np.argsort(-weights)[:_KEPT]
-            scales, noise, power, covariance = scales[best], noise[best], power[best], covariance[best]
+        if rounds == _ROUNDS:
+            break
+        rounds += 1
+        surprise = weights @ (error**2 / variance)
+        trust = np.clip((_FREEDOM + 1) / (_FREEDOM + surprise), _LEAST_TRUST, 2.0)
+        level = np.clip(left_out_ms / centre_ms, 0.2, 4.0)
     between = weights @ (y - error) ** 2 - expected**2
     kept = weights > _LEAST_WEIGHT
     return Fit(
