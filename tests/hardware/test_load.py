@@ -46,13 +46,17 @@ arrays:
 """
 
 PRESETS = [
+    "ampere_2to4_like",
     "edge_npu",
     "ethos_u55_like",
     "eye16",
     "eye3",
     "eyeriss",
     "eyeriss_synergy",
+    "eyeriss_v2",
+    "sense_zcu102",
     "simba_synergy",
+    "swallow_like",
     "tpu_like",
 ]
 DATAFLOWS = sorted((Path(__file__).parents[2] / "examples/dataflows").glob("*.yaml"))
@@ -304,8 +308,7 @@ def test_an_unknown_name_has_the_nearest_preset_and_how_to_give_a_file():
     with pytest.raises(TargetError) as caught:
         load_target("zzz")
     assert str(caught.value) == (
-        "unknown target 'zzz'; valid: edge_npu, ethos_u55_like, eye16, eye3, eyeriss, eyeriss_synergy, simba_synergy, tpu_like; "
-        "or give a YAML file by its path, ./zzz.yaml"
+        f"unknown target 'zzz'; valid: {', '.join(PRESETS)}; or give a YAML file by its path, ./zzz.yaml"
     )
 
 

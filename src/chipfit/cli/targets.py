@@ -80,6 +80,8 @@ def _print_target(target: Target) -> None:
         )
         for array in target.arrays
     ]
+    if target.sparse is not None:
+        pairs.append(("zeros", f"{target.sparse.text()} ({target.sources.get('sparse', target.source)})"))
     print_pairs(console, pairs)
     rows = [(number.key, number.source, number.text) for number in target.numbers()]
     print_table(console, ("number", "source", "value"), rows, left=2)

@@ -77,6 +77,23 @@ class SparseArray:
         """The format of 'input', 'weight' or 'output' in memory."""
         return self.storage.get(tensor, "dense")
 
+    def text(self) -> str:
+        """What the array does about zeros, as people read it.
+
+        >>> SparseArray(skip=("weight",), storage={"weight": "run_length"}).text()
+        'skips zeros of weight; stores weight as run length; adaptive; synchronous passes'
+        """
+        parts = [f"skips zeros of {', '.join(self.skip)}" if self.skip else "skips no zeros"]
+        if self.gate:
+            parts.append(f"gates zeros of {', '.join(self.gate)}")
+        if self.structure is not None:
+            parts.append(f"keeps {self.structure.keep} of {self.structure.of} by {self.structure.scope}")
+        stored = [f"{tensor} as {name}" for tensor, name in self.storage.items() if name != "dense"]
+        if stored:
+            parts.append(f"stores {', '.join(stored)}")
+        parts += [self.dataflow, f"{self.passes} passes"]
+        return "; ".join(parts).replace("_", " ")
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SparseArray:
         """The options that `dataclasses.asdict` wrote."""

@@ -446,7 +446,8 @@ def _numbers(target: Target) -> list[Number]:
         add(f"vector_cycles.{operator}", cycles, "cycle", f"{cycles:.4g} cycle/element", own)
     if target.sparse is not None:
         own = target.sources.get("sparse", whole)
-        count("sparse.run_bits", target.sparse.run_bits, "bit", own)
+        if "run_length" in target.sparse.storage.values():
+            count("sparse.run_bits", target.sparse.run_bits, "bit", own)
         count("sparse.consecutive", target.sparse.consecutive, "", own)
     for level in target.levels:
         key = f"levels.{level.name}"
