@@ -23,6 +23,7 @@ def table_of(function, pins):
         ("!A ^ B * C", lambda a, b, c: ((not a) != b) and c),  # ^ binds more than *
         ("A' B'' + ~C", lambda a, b, c: ((not a) and b) or not c),
         ("((A + B) C)'", lambda a, b, c: not ((a or b) and c)),
+        ("!" * 5001 + "A", lambda a, b, c: not a),
         ("!(A)", lambda a, b, c: not a),
         ("1 A 0 + B", lambda a, b, c: b),
     ],
@@ -43,6 +44,7 @@ def test_pins_may_have_any_names():
         ("A +", "function 'A +': 'its end' is not expected there"),
         ("A )", "function 'A )': ')' is not expected there"),
         ("A ? B", "function 'A ? B': cannot read '? B'"),
+        ("(" * 65 + "A", "function with more than 64 brackets in each other"),
         ("", "function '': 'its end' is not expected there"),
     ],
 )

@@ -102,6 +102,7 @@ def test_other_dialects_are_read():
             TINY.replace('leakage_power_unit : "1nW";', ""),
             "t.lib, line 2: the library has leakage but no 'leakage_power_unit'",
         ),
+        (TINY.replace("capacitance : 2.0", "capacitance : nan"), "t.lib, line 21: 'nan' is not a number"),
         (TINY.replace("2.5;", "large;"), "t.lib, line 18: 'large' is not a number"),
         (TINY.replace("\"A'\"", '"!B"'), "t.lib, line 22: function '!B': no input 'B'; valid: A"),
         (

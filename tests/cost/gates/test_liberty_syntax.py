@@ -42,6 +42,7 @@ def test_long_blanks_before_a_broken_end_take_no_time():
         ("\n\nlibrary (a) {\n x ; }", "a.lib, line 4: expected ':' or '(' after 'x'"),
         ("library (a) {\n ( }", "a.lib, line 2: '(' is not expected here"),
         ("library (a) {\n x (1 { }", "a.lib, line 2: '{' before the bracket is closed"),
+        ("library (a) {" + "x () {" * 64, "a.lib, line 1: more than 64 groups in each other"),
         ("library (a);", "a.lib, line 1: expected 'library (name) {', got ';'"),
         ("library (a", "a.lib, line 1: the file ends too early"),
         (

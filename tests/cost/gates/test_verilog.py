@@ -130,6 +130,8 @@ def test_a_cell_with_two_outputs_is_one_instance():
         ("INV u (.A(y), .Y(y));", "combinational loop through cells 'u'"),
         ("assign p = q; assign q = p; assign y = p;", "assignments go in a circle: 'p', 'q'"),
         ("assign y = a;", "2 bits are assigned to 1"),
+        ("assign y = " + "{" * 66, "more than 64 lists in each other"),
+        ("assign y = {70000{a[0]}};", "70000 times 1 bits are too wide"),
         ("assign y = 1'bx;", "constant 1'bx is neither 0 nor 1 in each bit"),
         ("assign y = a[0] & a[1];", "cannot read '&': expected structural Verilog"),
         ("always @(a) y = a[0];", "'always' is no structural Verilog: synthesise the circuit first"),

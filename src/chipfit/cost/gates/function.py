@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from chipfit.errors import LibraryError, nearest
 
+_MAX_DEPTH = 64
 _TOKEN = re.compile(r"\s*(?:([A-Za-z_][\w\[\]]*)|([!~'&*|+^()])|([01])(?!\w))\s*")
 
 
@@ -107,6 +108,7 @@ class _Reader:
 
     def __init__(self, text: str, tokens: list[str], pins: list[str]) -> None:
         self.text, self.tokens, self.pins = text, tokens, pins
+        self.depth = 0
 
     def either(self) -> int:
         table = self.both()
@@ -131,13 +133,17 @@ class _Reader:
         return table
 
     def one(self) -> int:
-        word = self.tokens.pop(0) if self.tokens else "its end"
-        everything = ones(len(self.pins))
-        if word in ("!", "~"):
-            return everything ^ self.one()
+        everything, table = ones(len(self.pins)), 0
+        word, flip = self._next(), 0
+        while word in ("!", "~"):
+            word, flip = self._next(), flip ^ everything
         if word == "(":
+            self.depth += 1
+            if self.depth > _MAX_DEPTH:
+                raise LibraryError(f"function with more than {_MAX_DEPTH} brackets in each other")
             table = self.either()
-            if not self.tokens or self.tokens.pop(0) != ")":
+            self.depth -= 1
+            if self._next() != ")":
                 raise LibraryError(f"function '{self.text}': a bracket is not closed")
         elif word in ("0", "1"):
             table = everything * int(word)
@@ -150,4 +156,7 @@ class _Reader:
         while self.tokens and self.tokens[0] == "'":
             self.tokens.pop(0)
             table ^= everything
-        return table
+        return table ^ flip
+
+    def _next(self) -> str:
+        return self.tokens.pop(0) if self.tokens else "its end"

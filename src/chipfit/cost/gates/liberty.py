@@ -9,6 +9,7 @@ one; inputs of a circuit have the slope of an inverter that drives four of its k
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -180,9 +181,12 @@ class _Reader:
             LibraryError: it is none.
         """
         try:
-            return float(text)
+            value = float(text)
         except ValueError:
-            raise self.error(group, f"'{text}' is not a number") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise self.error(group, f"'{text}' is not a number")
+        return value
 
     # -----------------------------------------------------------------------------------------
     # Cells

@@ -20,6 +20,7 @@ _TOKEN = re.compile(
     r'(?:"((?:[^"\\]|\\.)*+)"|(\n\s*|[(){};:,])|((?!/\*)[^\s(){};:,"]+)|)',
     re.DOTALL,
 )
+_MAX_DEPTH = 64
 _SKIPPED, _TEXT, _MARK, _WORD = 1, 2, 3, 4
 
 
@@ -138,6 +139,8 @@ class _Parser:
         into.groups.append(group)
         self.next()
         inside = [*path, group]
+        if len(inside) > _MAX_DEPTH:
+            raise self.error(f"more than {_MAX_DEPTH} groups in each other")
         self.skip("\n;")
         while not self.at("}"):
             self.statement(group, inside)

@@ -23,6 +23,7 @@ _BEHAVIOUR = (
 )  # fmt: skip
 _UNSIZED = 32
 _WIDEST = 1 << 16
+_MAX_DEPTH = 64
 
 
 @dataclass(kw_only=True)
@@ -85,7 +86,7 @@ def parse_modules(text: str, file: str) -> list[Module]:
 
 class _Parser:
     def __init__(self, text: str, file: str) -> None:
-        self.text, self.file, self.line = text, file, 1
+        self.text, self.file, self.line, self.depth = text, file, 1, 0
         self.tokens = self._scan()
         self.kind, self.word = "", ""
         self.next()
@@ -301,17 +302,24 @@ class _Parser:
         return [(name, index) for index in _indices(first, last)]
 
     def concatenation(self, module: Module) -> list[Bit]:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise self.error(f"more than {_MAX_DEPTH} lists in each other")
         parts = list[list[Bit]]()
         while True:
             if self.kind == "number":
                 times = self.index()
                 self.expect("{")
-                parts.append(self.concatenation(module) * min(times, _WIDEST))
+                part = self.concatenation(module)
+                if times * len(part) > _WIDEST:
+                    raise self.error(f"{times} times {len(part)} bits are too wide")
+                parts.append(part * times)
             else:
                 parts.append(self.expression(module))
             if not self.took(","):
                 break
         self.expect("}")
+        self.depth -= 1
         return [bit for part in reversed(parts) for bit in part]
 
     def constant(self) -> list[Bit]:
