@@ -18,7 +18,7 @@ def found():
         "bound_s": [3e-11, 4e-11, 3e-11, 4e-11], "static_delay_s": 5e-11, "input_energy_j": 1e-16,
         "register_energy_j": 2e-16, "clock_energy_j": 3e-16, "leakage_w": 1e-9, "area_um2": None,
         "gates": 12, "arrivals": [0.0, 0.5, 0.25, 0.2, 0.04], "class_delays_s": [[-1, 2e-11], [3, 4e-11]],
-        "method": "by hand", "error": "none",
+        "method": "by hand", "error": "none", "warnings": ["one <u>note</u>"],
     }  # fmt: skip
 
 
@@ -65,6 +65,7 @@ def test_charts_show_what_the_table_says(found):
 def test_names_from_files_stay_text(found):
     assert "&lt;b&gt;mac&lt;/b&gt;" in render_gates(found)
     assert "<b>mac" not in render_gates(found)
+    assert "one &lt;u&gt;note&lt;/u&gt;" in render_gates(found)
 
 
 def test_the_page_draws_its_charts_in_a_browser(found, tmp_path):

@@ -9,7 +9,14 @@ import typer
 
 from chipfit.cli.app import app
 from chipfit.cli.options import Json
-from chipfit.cli.screen import ProgressBars, open_console, print_json, print_pairs, print_table
+from chipfit.cli.screen import (
+    ProgressBars,
+    open_console,
+    print_json,
+    print_pairs,
+    print_table,
+    print_warnings,
+)
 from chipfit.errors import ChipfitError, nearest
 
 if TYPE_CHECKING:
@@ -203,3 +210,4 @@ def _print_table(document: dict[str, Any], written: dict[str, str]) -> None:
     pairs += [("method", document["method"]), ("known error", document["error"])]
     pairs += list(written.items())
     print_pairs(console, pairs)
+    print_warnings(console, document["warnings"])

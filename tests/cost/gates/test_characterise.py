@@ -100,6 +100,13 @@ def test_glitches_cost_energy_and_filters_save_some():
     assert means["zero"] < means["inertial"] < means["transport"]
 
 
+def test_a_coarse_grid_is_warned_of():
+    # generic cells: two NANDs and the like take 50 ps and more
+    assert characterise(mac(), LIBRARY, operands()).warnings == ()
+    (warning,) = characterise(mac(), LIBRARY, operands(), grid_ps=50).warnings
+    assert warning.startswith("half of the gates take at most 1 × 50 ps")
+
+
 def test_each_weight_value_is_simulated_and_told():
     told = []
     characterise(mac(), LIBRARY, operands(), advance=lambda: told.append(1))

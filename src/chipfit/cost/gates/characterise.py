@@ -45,6 +45,8 @@ CLOCK_TOGGLES = 4
 INPUTS, OUTPUT = ("weight", "activation", "partial"), "sum"
 OPERAND_BITS = 8
 TRANSITIONS = 1024
+#: Steps of the grid that half of the gates should take at least.
+FEWEST_STEPS = 4
 _CHECKED = 4096
 _INVERTER = 0b01
 
@@ -190,6 +192,21 @@ def characterise(
         gates=netlist.gates,
         arrivals=tuple((np.asarray(share) / (lanes * len(seen))).tolist()),
         class_delays_s=() if mode == "zero" else _class_delays(seen, for_delay, unit.sum_bits, step_s),
+        warnings=_warnings(timed),
+    )
+
+
+def _warnings(timed: TimedNetlist) -> tuple[str, ...]:
+    """Whether the grid is too coarse for the gates."""
+    if timed.mode == "zero":
+        return ()
+    steps = np.where(timed.delay_steps > 0, timed.delay_steps, np.iinfo(np.int64).max).min(axis=1)
+    median = float(np.median(steps))
+    if median >= FEWEST_STEPS:
+        return ()
+    return (
+        f"half of the gates take at most {median:g} × {timed.grid_ps:g} ps: a finer grid tells weights "
+        "apart better",
     )
 
 

@@ -22,8 +22,8 @@ FORMAT = "chipfit weight table 1"
 _TOLD = ("format", "method", "error")
 
 KNOWN_ERROR = (
-    "a 10 ps grid ranks weights as 2 ps does to 0.99 (Spearman), the embedded cells as NanGate45 to 0.98; "
-    "absolute figures are as good as the library's calibration"
+    "a grid of which gates take 4 steps and more ranks weights as a fine one to 0.998 (Spearman), embedded "
+    "cells as OSU018 to 0.99; absolute figures are as good as the library's calibration"
 )
 
 
@@ -60,6 +60,7 @@ class WeightTable:
         arrivals: share of transitions, over all weights, whose last change falls into each step of the grid.
         class_delays_s: latest change seen for each most significant bit of the partial sum
             that changes, -1 for none: (bit, delay).
+        warnings: what to bear in mind.
 
     Raises:
         TableError: lists of different lengths, values out of order, numbers that cannot be.
@@ -94,6 +95,7 @@ class WeightTable:
     gates: int
     arrivals: tuple[float, ...] = field(repr=False)
     class_delays_s: tuple[tuple[int, float], ...] = field(repr=False)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems: list[str] = []
