@@ -191,11 +191,11 @@ def _print_table(document: dict[str, Any], written: dict[str, str]) -> None:
 
     console = open_console()
     order, quickest = report.by_energy(document), report.by_delay(document)
-    rows: list[tuple[str, ...]] = []
+    rows, count = list[tuple[str, ...]](), report.named(document)
     for name, places in (
-        ("cheapest", order[: report.NAMED]),
-        ("dearest", order[: -report.NAMED - 1 : -1]),
-        ("fastest", quickest[: report.NAMED // 2]),
+        ("cheapest", order[:count]),
+        ("dearest", order[::-1][:count]),
+        ("fastest", quickest[: -(-count // 2)]),
     ):
         for rank, place in enumerate(places):
             one = report.value(document, place)

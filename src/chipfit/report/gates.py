@@ -19,8 +19,8 @@ from chipfit.report.charts import (
     scale_of,
 )
 
-#: Values named as cheapest, dearest or fastest.
-NAMED = 10
+#: Values named as cheapest, dearest or fastest, and at most which part of all.
+_NAMED, _PART = 10, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,11 @@ def signed(weight: int) -> str:
 
 def _share(part: float, whole: float) -> str:
     return units.percent(part / whole if whole else 0.0, 0)
+
+
+def named(document: Mapping[str, Any]) -> int:
+    """How many values are named as cheapest, dearest or fastest."""
+    return min(_NAMED, len(document["weights"]) // _PART)
 
 
 def by_energy(document: Mapping[str, Any]) -> list[int]:

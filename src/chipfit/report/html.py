@@ -169,9 +169,9 @@ def render_gates(document: Mapping[str, Any]) -> str:
         estimate=document,
         summary=gates.summary(document),
         amounts=gates.amounts(document),
-        cheapest=values(order[: gates.NAMED]),
-        dearest=values(order[::-1][: gates.NAMED]),
-        fastest=values(quickest[: gates.NAMED]),
+        cheapest=values(order[: gates.named(document)]),
+        dearest=values(order[::-1][: gates.named(document)]),
+        fastest=values(quickest[: gates.named(document)]),
         everything=values(range(len(order))),
         facts=gates.facts(document),
     )
