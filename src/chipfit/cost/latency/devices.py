@@ -161,12 +161,16 @@ class Fleet:
     devices: int = 1500
     seed: int = 0
 
+    def kernel_times(self, table: KernelTable) -> np.ndarray:
+        """What each kernel takes on each device (µs), shape (device, kernel)."""
+        return kernel_times(table, np.random.default_rng([self.seed, 1]), self.devices)
+
     def latencies(self, table: KernelTable, ways: Sequence[Way]) -> np.ndarray:
         """What every network takes on every device (µs), shape (network, device)."""
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng([self.seed, 0])
         choice, branches = rng.random(self.devices), rng.random(self.devices)
         beside = np.where(rng.random(self.devices) < 0.6, 0.0, branches).astype(np.float32)
-        times = kernel_times(table, rng, self.devices).astype(np.float32).T
+        times = self.kernel_times(table).astype(np.float32).T
         found = np.empty((len(ways[0].counts), self.devices), dtype=np.float32)
         for index, way in enumerate(ways):
             mine = np.flatnonzero((choice * len(ways)).astype(int) == index)

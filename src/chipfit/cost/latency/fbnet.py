@@ -15,7 +15,7 @@ from chipfit.cost.latency.space import Space, Way, code_labels, split_label
 
 OPERATIONS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
 #: Window, expansion and groups of each block.
-_BLOCKS = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1))
+BLOCKS = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1))
 #: Layers, channels and first stride of each stage.
 _STAGES = ((1, 16, 1), (4, 24, 1), (4, 32, 2), (4, 64, 2), (4, 112, 1), (4, 184, 2), (1, 352, 1))
 STEM, HEAD, SIZE = 16, 1504, 32
@@ -46,7 +46,7 @@ def block_kernels(operation: int, channels: int, filters: int, stride: int, size
             elementwise("norm", out),
             elementwise("activation", out),
         )
-    window, expansion, groups = _BLOCKS[operation]
+    window, expansion, groups = BLOCKS[operation]
     middle = channels * expansion
     before, after = middle * size * size, middle * small * small
     return (

@@ -102,9 +102,14 @@ def _additions(present: np.ndarray) -> np.ndarray:
 
 
 @cache
-def space() -> Space:
-    """The whole space, in the order of counting: the first edge changes slowest."""
-    codes = np.array(list(itertools.product(range(len(OPERATIONS)), repeat=len(EDGES))), dtype=np.uint8)
+def every_cell() -> np.ndarray:
+    """All cells in the order of counting: the first edge changes slowest. Shape (network, edge)."""
+    return np.array(list(itertools.product(range(len(OPERATIONS)), repeat=len(EDGES))), dtype=np.uint8)
+
+
+def space(cells: np.ndarray | None = None) -> Space:
+    """The networks with these cells, shape (network, edge); the whole space if left out."""
+    codes = every_cell() if cells is None else cells
     counter, parts = Counter(), []
     fixed = counter.places(fixed_kernels())
     for channels, size in STAGES:

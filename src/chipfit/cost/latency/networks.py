@@ -18,6 +18,7 @@ from chipfit.cost.latency.kernels import Counter, Kernel, elementwise
 from chipfit.cost.latency.space import Space, Way
 from chipfit.errors import MeasurementError, nearest
 from chipfit.workload.from_onnx import load_onnx
+from chipfit.workload.library import resolve
 from chipfit.workload.network import Layer, Network
 
 #: What an operator does, by its ONNX name; any other costs traffic alone.
@@ -160,3 +161,22 @@ def _generated(text: str) -> list[tuple[str, Network]]:
             )
         found.append((str(pair[0]), pair[1]))
     return found
+
+
+def single(text: str, space: str) -> Space:
+    """One network that a user names: of a known space by its label, a reference network, or an ONNX file.
+
+    Args:
+        text: the label, name or path.
+        space: of the device that is asked.
+
+    Raises:
+        MeasurementError: it is none of them.
+        NetworkError: an ONNX file cannot be read.
+    """
+    readers = {"nb201": nb201.read_label, "fbnet": fbnet.read_label}
+    codes = readers[space](text) if space in readers else None
+    if codes is not None and not Path(text).exists():
+        row = np.array([codes], dtype=np.uint8)
+        return nb201.space(row) if space == "nb201" else fbnet.space(row)
+    return network_space("", [(text, resolve(text))])

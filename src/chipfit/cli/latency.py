@@ -1,0 +1,243 @@
+"""chipfit latency: a device from a few measured networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chipfit.cli.app import BUDGET_MISSED, app
+from chipfit.cli.options import Json
+from chipfit.cli.screen import (
+    ProgressBars,
+    open_console,
+    print_json,
+    print_pairs,
+    print_table,
+    print_warnings,
+)
+
+if TYPE_CHECKING:
+    from chipfit.cost.latency.device import Device, Prediction
+    from chipfit.cost.latency.measurements import Measurements
+    from chipfit.cost.latency.space import Space
+
+latency = typer.Typer(
+    help="A device from a few measured networks.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(latency, name="latency")
+
+SpaceArgument = Annotated[
+    str, typer.Argument(help="nb201, fbnet, a folder of ONNX files, or module:function that yields networks.")
+]
+Unit = Annotated[
+    str | None,
+    typer.Option(help="Unit of the latencies: ms, s, us or ns (default: as the column's name says)."),
+]
+
+
+def _measured(space: str, path: Path, unit: str | None, fewest: int) -> tuple[Space, Measurements]:
+    """The space, and the measurements of a table over it."""
+    from chipfit.cost.latency.measurements import check, read_table
+    from chipfit.cost.latency.networks import open_space
+
+    table = read_table(path, unit)
+    found = open_space(space, table.labels)
+    return found, check(table, found, fewest=fewest)
+
+
+@latency.command()
+def select(
+    space: SpaceArgument,
+    samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="Networks to choose.")] = 20,
+    measured: Annotated[
+        Path | None, typer.Option(help="A table of what is measured already: choose what to measure next.")
+    ] = None,
+    unit: Unit = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="With --measured: relative uncertainty at which to stop.")
+    ] = 0.05,
+) -> None:
+    """Choose the networks of a space that say most about the others. Prints JSON."""
+    from chipfit.cost.latency.device import fit_device
+    from chipfit.cost.latency.measurements import FEWEST
+    from chipfit.cost.latency.networks import open_space
+    from chipfit.cost.latency.plan import plan
+    from chipfit.cost.latency.prior import prior
+
+    if measured is None:
+        whole, known = open_space(space), None
+    else:
+        whole, known = _measured(space, measured, unit, 1)
+    device = fit_device("", whole, known) if known is not None and len(known) >= FEWEST else None
+    chosen = plan(whole, prior(whole), samples, measured=known, device=device, tolerance=tolerance)
+    print_json(chosen.to_json())
+
+
+@latency.command()
+def fit(
+    space: SpaceArgument,
+    measured: Annotated[Path, typer.Argument(help="A CSV table: network, latency_ms.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The device file to write.")] = Path("device.json"),
+    name: Annotated[str | None, typer.Option(help="Of the device (default: that of its file).")] = None,
+    unit: Unit = None,
+    page: Annotated[Path | None, typer.Option(help="Also write a page on the fit.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a device to measured networks."""
+    from chipfit.cost.latency.device import fit_device
+    from chipfit.cost.latency.describe import describe
+
+    if page is not None:
+        from chipfit.report import html
+
+        html.check_place(page)
+    whole, known = _measured(space, measured, unit, 5)
+    device = fit_device(name or out.stem, whole, known)
+    document = describe(device, known.warnings)
+    device.save(out)
+    document["device"] = str(out)
+    if page is not None:
+        from chipfit.report import latency as pages
+
+        document["page"] = str(pages.write(document, page))
+    print_json(document) if as_json else _print_fit(document)
+
+
+def _print_fit(document: dict[str, Any]) -> None:
+    from chipfit.units import percent, si
+
+    console = open_console()
+    rows = [
+        (
+            row["network"],
+            si(row["measured_s"], "s"),
+            si(row["predicted_s"], "s"),
+            percent(row["error"]),
+            "an outlier?" if row["trust"] < 0.2 else "",
+        )
+        for row in document["networks"]
+    ]
+    print_table(console, ("network", "measured", "from the others", "error", ""), rows, left=1)
+    print_pairs(
+        console,
+        [
+            ("device", document["device"]),
+            ("networks", str(len(rows))),
+            ("median error", f"{percent(document['median_error'])}, each predicted from the others"),
+            *([("page", document["page"])] if "page" in document else []),
+        ],
+    )
+    print_warnings(console, document["warnings"])
+
+
+@latency.command()
+def predict(
+    device: Annotated[Path, typer.Argument(help="A file that 'chipfit latency fit' wrote.")],
+    networks: Annotated[
+        list[str], typer.Argument(help="ONNX files, reference networks, or networks of the device's space.")
+    ],
+    share: Annotated[
+        float, typer.Option(min=0.01, max=0.999, help="Share of measurements that intervals cover.")
+    ] = 0.9,
+    budget: Annotated[
+        str | None, typer.Option(help="Such as 5ms: how probably each network meets it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict what networks take on a fitted device, with intervals."""
+    from chipfit.cost.latency.device import load_device
+    from chipfit.units import parse
+
+    limit_ms = None if budget is None else parse(budget, "time") * 1e3
+    found = load_device(device)
+    predictions = [_predict(found, network, share, limit_ms) for network in networks]
+    document = {
+        "device": found.name,
+        "share": share,
+        "networks": [row for prediction in predictions for row in prediction.to_json()["networks"]],
+    }
+    print_json(document) if as_json else _print_predictions(document)
+
+
+def _predict(device: Device, text: str, share: float, limit_ms: float | None) -> Prediction:
+    from chipfit.cost.latency.networks import single
+
+    return device.predict(single(text, device.measured.name), share=share, budget_ms=limit_ms)
+
+
+def _print_predictions(document: dict[str, Any]) -> None:
+    from chipfit.units import percent, si
+
+    console = open_console()
+    extra = "probability_within_budget"
+    rows = [
+        (
+            row["network"],
+            si(row["latency_s"], "s"),
+            f"{si(row['low_s'], 's')} to {si(row['high_s'], 's')}",
+            *([percent(row[extra])] if extra in row else []),
+        )
+        for row in document["networks"]
+    ]
+    header = ("network", "latency", f"{percent(document['share'], 0)} interval")
+    more = ("meets the budget",) if extra in document["networks"][0] else ()
+    print_table(console, (*header, *more), rows, left=1)
+
+
+@latency.command()
+def bench(
+    data: Annotated[Path, typer.Option(help="Folder with nb201.npz and fbnet.npz.")],
+    tasks: Annotated[
+        list[str] | None, typer.Option("--task", help="Run only this one; may be repeated.")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", "-n", min=5, help="Measured networks a target.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Draws of candidates and of source samples.")] = 30,
+    seed: Annotated[int, typer.Option(help="The first of them.")] = 0,
+    no_sources: Annotated[bool, typer.Option("--no-sources", help="Use no source device.")] = False,
+    random: Annotated[bool, typer.Option("--random", help="Measure networks at random.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the twelve published few-shot tasks."""
+    from chipfit.cost.latency.tasks import TASKS, Options, run
+
+    options = Options(samples=samples, seeds=seeds, seed=seed, sources=not no_sources, chosen=not random)
+    with ProgressBars() as progress:
+        progress.start("Tasks", len(tasks or TASKS))
+        document = run(data, options, tasks or (), progress.advance)
+        progress.done()
+    print_json(document) if as_json else _print_bench(document)
+
+
+def _print_bench(document: dict[str, Any]) -> None:
+    from chipfit.units import percent
+
+    console = open_console()
+    rows = [
+        (
+            name,
+            f"{one['spearman']:.3f} ± {one['spread']:.3f}",
+            f"{one['nasflat']:.3f}",
+            f"{one['published']:.3f}",
+            percent(one["median_error"]),
+            percent(one["within_10_percent"]),
+            percent(one["coverage_80"]),
+            percent(one["coverage_90"]),
+        )
+        for name, one in document["tasks"].items()
+    ]
+    header = (
+        "task",
+        "Spearman",
+        "NASFLAT",
+        "best published",
+        "median error",
+        "within 10 %",
+        "in 80 %",
+        "in 90 %",
+    )
+    print_table(console, header, rows, left=1)
+    print_pairs(console, [("mean", f"{document['mean']:.4f}"), ("samples", str(document["samples"]))])
