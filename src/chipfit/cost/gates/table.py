@@ -159,24 +159,25 @@ class WeightTable:
         return {**told, **found, **lists, "class_delays_s": [list(pair) for pair in self.class_delays_s]}
 
 
-def save_table(table: WeightTable, path: Path) -> Path:
+def save_table(table: WeightTable, path: Path | str) -> Path:
     """Write a table to a JSON file, and say where it is.
 
     Raises:
         RecordError: the file cannot be written.
     """
-    write_atomically(path, (json.dumps(table.to_json(), indent=1, allow_nan=False) + "\n").encode())
-    return path
+    text = json.dumps(table.to_json(), indent=1, allow_nan=False) + "\n"
+    write_atomically(Path(path), text.encode())
+    return Path(path)
 
 
-def load_table(path: Path) -> WeightTable:
+def load_table(path: Path | str) -> WeightTable:
     """Read a table that `save_table` wrote.
 
     Raises:
         TableError: no such file, not a table, or one that is not sound.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TableError(f"there is no weight table {path}") from None
     except json.JSONDecodeError as error:
