@@ -88,8 +88,8 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit a device to measured networks."""
-    from chipfit.cost.latency.device import fit_device
     from chipfit.cost.latency.describe import describe
+    from chipfit.cost.latency.device import fit_device
 
     if page is not None:
         from chipfit.report import html
@@ -241,3 +241,85 @@ def _print_bench(document: dict[str, Any]) -> None:
     )
     print_table(console, header, rows, left=1)
     print_pairs(console, [("mean", f"{document['mean']:.4f}"), ("samples", str(document["samples"]))])
+
+
+@latency.command()
+def search(
+    device: Annotated[Path, typer.Argument(help="A file that 'chipfit latency fit' wrote.")],
+    space: SpaceArgument,
+    budget: Annotated[
+        str, typer.Option("--budget", "-b", help="The most that a network may take, such as 5ms.")
+    ],
+    score: Annotated[
+        str,
+        typer.Option(
+            help="What to maximise: operations, parameters, synflow, naswot, grad_norm or snip (the last "
+            "four of the best 50 by operations, in torch), or 'accuracy', the column of --table."
+        ),
+    ] = "operations",
+    table: Annotated[
+        Path | None, typer.Option(help="A CSV table with the columns network and accuracy.")
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Least probability to meet the budget.")] = 0.95,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Networks to return.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Find the best networks of a space that a fitted device probably runs within a budget."""
+    import time
+
+    from chipfit.cost.latency.device import load_device
+    from chipfit.cost.latency.measurements import read_scores
+    from chipfit.cost.latency.networks import open_space
+    from chipfit.search.architecture import analytic_score, rescorer
+    from chipfit.search.architecture import search as find
+    from chipfit.units import parse
+
+    if (score == "accuracy") != (table is not None):
+        raise typer.BadParameter("--score accuracy and --table belong together")
+    limit_ms = parse(budget, "time") * 1e3
+    start = time.perf_counter()
+    found, whole = load_device(device), open_space(space)
+    rescore = rescorer(score, whole.name)
+    if table is not None:
+        values = read_scores(table, whole, "accuracy")
+    else:
+        values = analytic_score(whole, "operations" if rescore else score)
+    best = find(found, whole, values, budget_ms=limit_ms, confidence=confidence, count=count, rescore=rescore)
+    document = {
+        "device": found.name,
+        "space": whole.name,
+        "budget_s": limit_ms / 1e3,
+        "confidence": confidence,
+        "score": score,
+        "networks": [one.to_json() for one in best],
+        "measured": len(found.measured),
+        "seconds": time.perf_counter() - start,
+    }
+    print_json(document) if as_json else _print_search(document)
+    if not best:
+        raise typer.Exit(BUDGET_MISSED)
+
+
+def _print_search(document: dict[str, Any]) -> None:
+    from chipfit.units import percent, si
+
+    console = open_console()
+    if not document["networks"]:
+        console.print("No network of the space meets the budget as surely as is asked.", style="bold red")
+    rows = [
+        (
+            row["network"],
+            f"{row['score']:.6g}",
+            si(row["latency_s"], "s"),
+            f"{si(row['low_s'], 's')} to {si(row['high_s'], 's')}",
+            percent(row["probability_within_budget"]),
+        )
+        for row in document["networks"]
+    ]
+    print_table(
+        console, ("network", document["score"], "latency", "90 % interval", "meets the budget"), rows, left=1
+    )
+    print_pairs(
+        console,
+        [("measured", f"{document['measured']} networks"), ("search", si(document["seconds"], "s"))],
+    )

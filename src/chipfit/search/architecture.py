@@ -118,3 +118,21 @@ def _columns(device: Device, networks: Space, budget_ms: float) -> np.ndarray:
     found = device.predict(networks, budget_ms=budget_ms)
     assert found.probability is not None
     return np.stack([found.mean_ms, found.low_ms, found.high_ms, found.probability])
+
+
+def rescorer(name: str, space: str) -> Callable[[str], float] | None:
+    """A score that needs weights, of a network of a known space by its label; None if it needs none.
+
+    Raises:
+        MeasurementError: there is no score of this name.
+    """
+    if name in (*ANALYTIC, "accuracy"):
+        return None
+    from chipfit.search import cells, zero_cost
+
+    if name not in zero_cost.SCORES:
+        raise MeasurementError(
+            f"no score '{name}'{nearest(name, (*ANALYTIC, *zero_cost.SCORES, 'accuracy'))}"
+        )
+    inputs = zero_cost.random_inputs()
+    return lambda label: zero_cost.SCORES[name](cells.build(space, label), inputs)

@@ -86,8 +86,7 @@ def space(codes: np.ndarray) -> Space:
         [counter.places(block_kernels(op, *place)) for op in range(len(OPERATIONS))] for place in places()
     ]
     table = counter.table()
-    counts = np.zeros((len(codes), len(table)), dtype=np.float32)
-    np.add.at(counts, (slice(None), fixed), 1)
+    counts = np.tile(np.bincount(fixed, minlength=len(table)).astype(np.float32), (len(codes), 1))
     for place, options in enumerate(blocks):
         for operation, kernels in enumerate(options):
             rows = codes[:, place] == operation

@@ -79,7 +79,7 @@ class Table:
     labels: tuple[str, ...]
     lines: tuple[int, ...]
     values: tuple[str, ...]
-    unit: str | None
+    unit: str
     stated: bool
 
 
@@ -116,17 +116,25 @@ def parse_table(text: str, file: str, unit: str | None = None) -> Table:
     named = _unit_of(header[latency])
     if unit is None and named is None:
         raise MeasurementError(
-            f"{file}: column '{header[latency]}' does not say its unit: call it latency_ms, or give the unit"
+            f"{file}: column '{header[latency]}' does not say its unit: call it latency_ms, or give the unit "
+            "(--unit ms, s, us or ns)"
         )
-    labels, lines, values = [], [], []
+    labels: list[str] = []
+    lines: list[int] = []
+    values: list[str] = []
     for line, row in rows[1:]:
         row = [*row, *[""] * (len(header) - len(row))]
         labels.append(row[network].strip())
         lines.append(line)
         values.append(row[latency].strip())
     return Table(
-        file=file, labels=tuple(labels), lines=tuple(lines), values=tuple(values), unit=unit or named, stated=unit is not None
-    )  # fmt: skip
+        file=file,
+        labels=tuple(labels),
+        lines=tuple(lines),
+        values=tuple(values),
+        unit=unit or named or "ms",
+        stated=unit is not None,
+    )
 
 
 def _network_column(header: Sequence[str], file: str) -> int:
@@ -135,7 +143,8 @@ def _network_column(header: Sequence[str], file: str) -> int:
         if known in plain:
             return plain.index(known)
     raise MeasurementError(
-        f"{file}: no column names the networks; its columns are {', '.join(map(repr, header))}: call one 'network'"
+        f"{file}: no column names the networks; its columns are {', '.join(map(repr, header))}: "
+        "call one 'network'"
     )
 
 
@@ -149,7 +158,8 @@ def _latency_column(header: Sequence[str], file: str) -> int:
         if name in _UNITS or name in _WORDS:
             return place
     raise MeasurementError(
-        f"{file}: no column has latencies; its columns are {', '.join(map(repr, header))}: call one 'latency_ms'"
+        f"{file}: no column has latencies; its columns are {', '.join(map(repr, header))}: "
+        "call one 'latency_ms'"
     )
 
 
@@ -198,7 +208,7 @@ def check(table: Table, space: Space, *, fewest: int = FEWEST) -> Measurements:
         elif value is None:
             problems.append(f"line {line}: latency '{text}' of {label} is not a positive number")
         else:
-            found.setdefault(name, []).append((line, value * _UNITS[table.unit or "ms"]))
+            found.setdefault(name, []).append((line, value * _UNITS[table.unit]))
     warnings: list[str] = []
     for name, rows in found.items():
         values = [value for _, value in rows]
@@ -268,3 +278,32 @@ def _check_unit(table: Table, space: Space, rows: np.ndarray, latency_ms: np.nda
             f"{table.file}: {si(typical_s, 's')} is slower than any device runs {network}: "
             f"are these microseconds? {asked}"
         )
+
+
+def read_scores(path: Path, space: Space, column: str) -> np.ndarray:
+    """A column of numbers of a table, a network each, NaN where a network of the space has none.
+
+    Raises:
+        MeasurementError: the file or a column is missing, or a value is no number.
+    """
+    try:
+        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+    except (OSError, UnicodeDecodeError) as error:
+        raise MeasurementError(f"{path} cannot be read: {error}") from error
+    header = [name.strip() for name in rows[0]] if rows else []
+    if column not in header:
+        raise MeasurementError(f"{path} has no column '{column}'{nearest(column, header) if header else ''}")
+    network, place, change = _network_column(header, str(path)), header.index(column), canonical(space)
+    found = np.full(len(space), np.nan)
+    for line, row in enumerate(rows[1:], start=2):
+        if len(row) <= max(network, place):
+            continue
+        name = change(row[network].strip())
+        try:
+            value = float(row[place])
+        except ValueError:
+            raise MeasurementError(f"{path}, line {line}: {column} '{row[place]}' is not a number") from None
+        if name not in space.places:
+            raise MeasurementError(f"{path}, line {line}: '{row[network]}' is no network of '{space.name}'")
+        found[space.places[name]] = value
+    return found

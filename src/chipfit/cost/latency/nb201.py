@@ -97,8 +97,11 @@ def _usage(codes: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 def _additions(present: np.ndarray) -> np.ndarray:
     """Additions in one cell, where only these edges are there."""
-    into = [sum(present[:, e] * 1.0 for e, (_, b) in enumerate(EDGES) if b == node) for node in (1, 2, 3)]
-    return sum((np.maximum(n - 1, 0) for n in into), start=np.zeros(len(present)))
+    found = np.zeros(len(present))
+    for node in (1, 2, 3):
+        into = present[:, [edge for edge, (_, end) in enumerate(EDGES) if end == node]].sum(1)
+        found += np.maximum(into - 1, 0)
+    return found
 
 
 @cache
@@ -118,8 +121,7 @@ def space(cells: np.ndarray | None = None) -> Space:
     table = counter.table()
 
     def counts(usage: np.ndarray, additions: np.ndarray) -> np.ndarray:
-        found = np.zeros((len(codes), len(table)), dtype=np.float32)
-        np.add.at(found, (slice(None), fixed), 1)
+        found = np.tile(np.bincount(fixed, minlength=len(table)).astype(np.float32), (len(codes), 1))
         for operations, addition in parts:
             for operation, places in enumerate(operations):
                 for place in places:

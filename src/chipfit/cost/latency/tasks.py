@@ -253,7 +253,7 @@ def _scores(
     error = np.abs(mean - truth)
     covered = error[:, None] <= deviation[:, None] * widths(found.scores, np.array(SHARES))
     return {
-        "spearman": float(spearmanr(mean, truth).statistic),
+        "spearman": float(spearmanr(mean, truth)[0]),
         "median_error": float(np.median(error / truth)),
         "within_10_percent": float((error <= 0.1 * truth).mean()),
         **{f"coverage_{100 * s:.0f}": float(c) for s, c in zip(SHARES, covered.mean(0), strict=True)},
