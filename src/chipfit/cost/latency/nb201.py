@@ -97,11 +97,8 @@ def _usage(codes: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 def _additions(present: np.ndarray) -> np.ndarray:
     """Additions in one cell, where only these edges are there."""
-    found = np.zeros(len(present))
-    for node in (1, 2, 3):
-        into = present[:, [edge for edge, (_, end) in enumerate(EDGES) if end == node]].sum(1)
-        found += np.maximum(into - 1, 0)
-    return found
+    into = [present[:, [e for e, (_, end) in enumerate(EDGES) if end == node]].sum(1) for node in (1, 2, 3)]
+    return np.maximum(np.stack(into) - 1, 0).sum(0)
 
 
 @cache

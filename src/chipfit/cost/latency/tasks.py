@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from chipfit.cost.latency import fbnet, nb201
 from chipfit.cost.latency.interval import widths
@@ -253,11 +253,18 @@ def _scores(
     error = np.abs(mean - truth)
     covered = error[:, None] <= deviation[:, None] * widths(found.scores, np.array(SHARES))
     return {
-        "spearman": float(spearmanr(mean, truth)[0]),
+        "spearman": _spearman(mean, truth),
         "median_error": float(np.median(error / truth)),
         "within_10_percent": float((error <= 0.1 * truth).mean()),
         **{f"coverage_{100 * s:.0f}": float(c) for s, c in zip(SHARES, covered.mean(0), strict=True)},
     }
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Correlation of the ranks; 0 where one of them does not change."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
 def _summary(scores: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
