@@ -2,8 +2,9 @@
 
     python benchmarks/sparse_prune.py DATA [--kept 4,3,2] [--images 4]
 
-The first and the last layer stay dense. Masks and least squares use 128 training images; cycles and energy are
-of the zeros of other training images (`--images`), accuracy is of the test set. Prints a table, asserts nothing.
+The first and the last layer stay dense. Masks and least squares use 128 training images; cycles and
+energy are of the zeros of other training images (`--images`), accuracy is of the test set. Prints a table,
+asserts nothing.
 """
 
 from __future__ import annotations
