@@ -96,7 +96,8 @@ class Nb201(nn.Sequential):
                 parts.append(_Reduction(before, channels))
             parts += [_Cell(cell, channels) for _ in range(nb201.CELLS)]
             before = channels
-        super().__init__(*parts, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
+        parts += [nn.BatchNorm2d(before), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        super().__init__(*parts, nn.Linear(before, 10))
 
 
 class _Block(nn.Module):

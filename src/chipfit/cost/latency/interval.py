@@ -23,7 +23,8 @@ def widths(sorted_scores: np.ndarray, shares: np.ndarray) -> np.ndarray:
     The quantiles of the scores and of a normal distribution, mixed as if the latter had been seen in
     `_PRIOR_SAMPLES` samples.
 
-    >>> widths(np.abs(norm.ppf((np.arange(1, 1000)) / 2000)), np.array([0.8])).round(2)
+    >>> normal = norm.ppf((1 + np.arange(1, 1000) / 1000) / 2)
+    >>> widths(normal, np.array([0.8])).round(2)
     array([1.28])
     """
     count = len(sorted_scores)

@@ -57,6 +57,7 @@ def fixed_kernels() -> tuple[Kernel, ...]:
         ]
         found += [convolution(less, more, small), elementwise("add", elements, 2)]
     channels, size = STAGES[-1]
+    found += [elementwise("norm", channels * size * size), elementwise("activation", channels * size * size)]
     found.append(
         Kernel("pool", channels * size * size, channels, pixels=1, taps=size * size, groups=channels)
     )
@@ -98,7 +99,7 @@ def _usage(codes: np.ndarray, present: np.ndarray) -> np.ndarray:
 def _additions(present: np.ndarray) -> np.ndarray:
     """Additions in one cell, where only these edges are there."""
     into = [present[:, [e for e, (_, end) in enumerate(EDGES) if end == node]].sum(1) for node in (1, 2, 3)]
-    return np.maximum(np.stack(into) - 1, 0).sum(0)
+    return np.asarray(np.maximum(np.stack(into) - 1, 0).sum(0))
 
 
 @cache

@@ -19,9 +19,9 @@ import numpy as np
 PARTS = ("simulated devices", "source devices", "analytic costs", "choices")
 #: The grid: scales of each part, noise (variance), and the power of latency that noise grows with.
 _SCALES = ((0.1, 0.3, 1.0, 3.0), (0.0, 0.3, 1.0, 3.0), (0.0, 0.01, 0.05), (0.001, 0.01, 0.05))
-_NOISES, _POWERS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.5), (0.0, 1.0)
+_NOISES, _POWERS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.5), (0.0, 1.0, 2.0)
 #: Variance of the level, degrees of freedom of the noise, and how often samples are weighed again.
-_LEVEL, _FREEDOM, _ROUNDS = 2.0, 2.0, 3
+_LEVEL, _FREEDOM, _ROUNDS = 2.0, 3.0, 3
 #: Logarithm of how probable an outlier is, times its density; how much it is believed at least.
 _OUTLIER = -5.0
 _LEAST_TRUST = 0.02

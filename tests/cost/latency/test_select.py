@@ -1,0 +1,55 @@
+"""Samples that say most about the rest."""
+
+import numpy as np
+import pytest
+
+from chipfit.cost.latency.prior import Prior
+from chipfit.cost.latency.select import NOISE, select
+
+RNG = np.random.default_rng(5)
+
+
+def prior_of(features):
+    nothing = np.zeros((len(features), 0))
+    return Prior((features, nothing, nothing, nothing), np.eye(features.shape[1]))
+
+
+def greedy_by_determinants(features, count, before=()):
+    """The slow way: every candidate's determinant, each time."""
+    covariance = features @ features.T
+    noise = NOISE * np.diag(covariance).mean()
+    chosen = list(before)
+    while len(chosen) < len(before) + count:
+        volumes = [
+            -np.inf
+            if i in chosen
+            else np.linalg.det(
+                covariance[np.ix_([*chosen, i], [*chosen, i])] + noise * np.eye(len(chosen) + 1)
+            )
+            for i in range(len(features))
+        ]
+        chosen.append(int(np.argmax(volumes)))
+    return chosen[len(before) :]
+
+
+def test_each_makes_the_determinant_the_largest():
+    features = RNG.standard_normal((30, 4))
+    assert select(prior_of(features), 7).tolist() == greedy_by_determinants(features, 7)
+
+
+def test_what_is_measured_already_is_not_chosen_again():
+    features = RNG.standard_normal((30, 4))
+    measured = np.array([3, 11, 20])
+    chosen = select(prior_of(features), 6, measured=measured)
+    assert chosen.tolist() == greedy_by_determinants(features, 6, measured.tolist())
+
+
+def test_only_candidates_are_chosen():
+    candidates = np.array([1, 4, 9, 16, 25])
+    chosen = select(prior_of(RNG.standard_normal((30, 4))), 5, candidates=candidates)
+    assert sorted(chosen) == candidates.tolist()
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_no_network_is_chosen_twice_even_if_all_are_alike(count):
+    assert len(set(select(prior_of(np.ones((5, 2))), count))) == count
