@@ -136,6 +136,11 @@ class Device:
     def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return self.encoder.encode(self.measured)
 
+    @property
+    def simulated(self) -> np.ndarray:
+        """Standardised latency of the measured networks on each simulated device in use."""
+        return self._parts[0]
+
     @cached_property
     def inference(self) -> Inference:
         """What the measured networks say."""

@@ -1,8 +1,8 @@
 """A fitted device as a target: what a network takes on it, layer by layer.
 
-The total is what the device predicts of the whole network. Layers share it as they share the time of
-those simulated devices that treat the measured networks as the real one does. A stopwatch sees neither
-energy nor traffic nor bit widths: energy and traffic are zero.
+The total is what the device predicts of the whole network. Layers share it by what their kernels add to
+the expected latency through the simulated devices. A stopwatch sees neither energy nor traffic nor bit
+widths: energy and traffic are zero.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ class Stopwatch(AbstractEstimator):
         return f"median {median} on the measured networks, each predicted from the others"
 
     @cached_property
-    def _scale(self) -> np.ndarray:
-        """What a time of each simulated device counts in ms of this one, shape (device,)."""
-        mean = self.device.encoder.simulated[0]
-        weights = np.zeros(len(mean))
-        weights[self.device.encoder.simulated[1] > 0] = self.device.inference.weights
-        level = self.device.inference.fit.centre_ms
-        return weights * level / mean
+    def _slopes(self) -> np.ndarray:
+        """What a time of each simulated device counts in the expected latency (ms), shape (device,)."""
+        found, spread = self.device.inference, self.device.encoder.simulated[1]
+        alphas = (found.fit.weights * found.fit.scales[:, 0]) @ found.fit.alphas
+        slopes = np.zeros(len(spread))
+        slopes[spread > 0] = found.weights * (alphas @ self.device.simulated) / spread[spread > 0]
+        return slopes * found.fit.spread_ms
 
     def _shares_ms(self, layers: Sequence[Layer]) -> np.ndarray:
-        """What each layer takes on the simulated devices, on the scale of this one (ms)."""
+        """What each layer adds to the expected latency through the simulated devices (ms), none below 0."""
         counter = Counter()
         places = [counter.places(layer_kernels(layer)) for layer in layers]
-        times = self.device.encoder.fleet.kernel_times(counter.table())
-        per_kernel = self._scale @ times
+        table = counter.table()
+        per_kernel = np.maximum(self._slopes @ self.device.encoder.fleet.kernel_times(table), 0.0)
         return np.array([per_kernel[mine].sum() for mine in places])
 
     def layer(self, layer: Layer, target: Target) -> LayerCost:

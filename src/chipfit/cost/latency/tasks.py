@@ -77,7 +77,7 @@ TASKS = {
         "nb201",
         "1080ti_1 1080ti_32 titanx_32 titanxp_1 titanxp_32",
         "embedded_gpu_jetson_nano_fp16 embedded_tpu_edge_tpu_int8 "
-        "mobile_dsp_snapdragon_675_hexagon_685_int8"
+        "mobile_dsp_snapdragon_675_hexagon_685_int8 "
         "mobile_dsp_snapdragon_855_hexagon_690_int8 pixel3",
         0.857,
         0.857,
@@ -85,7 +85,7 @@ TASKS = {
     "N3": _task(
         "nb201",
         "desktop_gpu_gtx_1080ti_fp32 embedded_gpu_jetson_nano_fp16 eyeriss "
-        "mobile_dsp_snapdragon_675_hexagon_685_int8"
+        "mobile_dsp_snapdragon_675_hexagon_685_int8 "
         "mobile_gpu_snapdragon_855_adreno_640_int8",
         "1080ti_1 2080ti_1 titanxp_1 2080ti_32 titanxp_32",
         0.962,
@@ -104,7 +104,7 @@ TASKS = {
     "NA": _task(
         "nb201",
         "titan_rtx_1 titan_rtx_32 titanxp_1 2080ti_1 titanx_1 1080ti_1 titanx_32 titanxp_32 "
-        "2080ti_32 1080ti_32"
+        "2080ti_32 1080ti_32 "
         "gold_6226 samsung_s7 silver_4114 gold_6240 silver_4210r samsung_a50 pixel2",
         "eyeriss desktop_gpu_gtx_1080ti_fp32 embedded_tpu_edge_tpu_int8",
         0.893,
@@ -149,7 +149,7 @@ TASKS = {
     "FA": _task(
         "fbnet",
         "1080ti_1 1080ti_32 1080ti_64 2080ti_1 2080ti_32 2080ti_64 titan_rtx_1 titan_rtx_32 "
-        "titan_rtx_64 titanx_1"
+        "titan_rtx_64 titanx_1 "
         "titanx_32 titanx_64 titanxp_1 titanxp_32 titanxp_64",
         "gold_6226 essential_ph_1 samsung_s7 pixel2",
         0.577,

@@ -1,0 +1,113 @@
+"""Spaces of any networks."""
+
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+from chipfit.cost.latency import fbnet, nb201
+from chipfit.cost.latency.models import fbnet_model, nb201_model
+from chipfit.cost.latency.networks import layer_kernels, network_space, open_space, single
+from chipfit.errors import MeasurementError
+from chipfit.workload.from_onnx import load_onnx
+from chipfit.workload.library import load
+
+
+def nests(space):
+    """Operations of convolutions and products, without pools."""
+    conv = space.kernels.is_kind("conv")
+    return space.ways[-1].counts @ (conv * space.kernels.column("macs"))
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_cells_have_the_operations_that_the_importer_counts(quantized):
+    cells = nb201.every_cell()[[311, 5000, 9999, 15600]]
+    expected = nests(nb201.space(cells))
+    for cell, operations in zip(cells.tolist(), expected, strict=True):
+        model = nb201_model(cell, rng=np.random.default_rng(0), quantized=quantized)
+        assert load_onnx(model).macs == pytest.approx(operations)
+
+
+def test_blocks_have_the_operations_that_the_importer_counts():
+    codes = np.random.default_rng(1).integers(0, 9, (3, 22), dtype=np.uint8)
+    for blocks, operations in zip(codes.tolist(), nests(fbnet.space(codes)), strict=True):
+        assert load_onnx(fbnet_model(blocks, rng=np.random.default_rng(0))).macs == operations
+
+
+def test_a_batch_has_as_many_times_the_operations():
+    one, four = (nb201_model((3, 1, 2, 1, 0, 4), rng=np.random.default_rng(0), batch=b) for b in (1, 4))
+    assert load_onnx(four).macs == 4 * load_onnx(one).macs
+
+
+def test_a_cell_without_a_path_still_runs():
+    ort = pytest.importorskip("onnxruntime")
+    model = nb201_model((0,) * 6, rng=np.random.default_rng(0))
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (out,) = session.run(None, {"x": np.ones((1, 3, 32, 32), np.float32)})
+    assert np.isfinite(out).all()
+
+
+def test_a_network_runs_the_operations_of_its_layers():
+    network = load("mobilenetv2")
+    space = network_space("mine", [("a", network), ("b", load("resnet20"))])
+    assert nests(space).tolist() == [network.macs, load("resnet20").macs]
+    assert space.features["depthwise kernels"].tolist() == [17, 0]
+
+
+def test_what_is_fused_is_a_kernel_of_its_own():
+    layer = next(layer for layer in load("resnet20").layers if "Relu" in layer.fused)
+    kernels = layer_kernels(layer)
+    assert kernels[0].kind == "conv"
+    assert "activation" in {kernel.kind for kernel in kernels[1:]}
+
+
+def test_labels_must_differ():
+    with pytest.raises(MeasurementError, match="space 'mine': more than one network is called 'a'"):
+        network_space("mine", [("a", load("lenet5")), ("a", load("resnet8"))])
+
+
+def test_a_folder_of_files_is_a_space(tmp_path):
+    for index, cell in enumerate([(3,) * 6, (1,) * 6]):
+        onnx.save(nb201_model(cell, rng=np.random.default_rng(0)), tmp_path / f"{index}.onnx")
+    space = open_space(str(tmp_path))
+    assert space.labels == ("0.onnx", "1.onnx")
+    assert space.features["operations"][0] > 10 * space.features["operations"][1]
+
+
+def test_an_empty_folder_is_no_space(tmp_path):
+    with pytest.raises(MeasurementError, match="there is no ONNX file in"):
+        open_space(str(tmp_path))
+
+
+def test_a_function_may_yield_networks_or_pairs(tmp_path, monkeypatch):
+    (tmp_path / "own_space.py").write_text(
+        "from chipfit import load_network\n"
+        "def plain():\n    yield load_network('lenet5')\n    yield load_network('resnet8')\n"
+        "def pairs():\n    yield 'small', load_network('lenet5')\n"
+        "def wrong():\n    yield 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    try:
+        assert open_space("own_space:plain").labels == ("lenet5", "resnet8")
+        assert open_space("own_space:pairs").labels == ("small",)
+        with pytest.raises(MeasurementError, match=r"must yield networks, or pairs .* got int"):
+            open_space("own_space:wrong")
+        with pytest.raises(MeasurementError, match="module 'own_space' has no 'none'"):
+            open_space("own_space:none")
+    finally:
+        sys.modules.pop("own_space", None)
+
+
+def test_an_unknown_space_names_the_nearest():
+    with pytest.raises(MeasurementError, match="no space 'nb202', did you mean 'nb201'"):
+        open_space("nb202")
+    with pytest.raises(MeasurementError, match="there is no module 'nowhere'"):
+        open_space("nowhere:f")
+
+
+def test_one_network_is_a_label_a_name_or_a_file(tmp_path):
+    assert single("3-3-3-3-3-3", "nb201").codes is not None
+    assert single("lenet5", "nb201").codes is None
+    onnx.save(nb201_model((3,) * 6, rng=np.random.default_rng(0)), tmp_path / "a.onnx")
+    assert nests(single(str(tmp_path / "a.onnx"), "nb201")) == pytest.approx(nests(single("333333", "nb201")))
