@@ -17,6 +17,7 @@ error on weights and calibration data; short mantissas are ours.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,9 +104,14 @@ class ActivationQuantizer(nn.Module):
         self.low, self.high = 0, 2**bits - 1
         self.frozen_step: float | None = None
 
+    @property
+    def step(self) -> float:
+        """The step that values are multiples of."""
+        return float(short(self.log_step))
+
     def freeze(self) -> None:
         """Fix the step, as a model for export needs it."""
-        self.frozen_step = float(short(self.log_step))
+        self.frozen_step = self.step
 
     def calibrate(self, values: torch.Tensor) -> None:
         """Choose sign and step for the least squared error on sample values."""
@@ -151,6 +157,22 @@ class WeightQuantizer(nn.Module):
         steps = _best_step(rows, self.low, self.high)
         # A channel that is all but zero would get a step so small that its bias overflows int32.
         self.log_step = nn.Parameter(steps.clamp_min(float(steps.max()) * 1e-3).log())
+        self.values: torch.Tensor | None
+        self.bounds: torch.Tensor | None
+        self.register_buffer("values", None)
+        self.register_buffer("bounds", None)
+
+    def restrict(self, values: Sequence[int], bounds: Sequence[float]) -> None:
+        """Let codes be these values only, increasing; `bounds` are where one ends and the next begins."""
+        self.values = torch.tensor(values, dtype=torch.float32)
+        self.bounds = torch.tensor(bounds, dtype=torch.float32)
+        self.low, self.high = min(values), max(values)
+
+    def _rounded(self, scaled: torch.Tensor) -> torch.Tensor:
+        """The code of each weight, given in steps."""
+        if self.values is None or self.bounds is None:
+            return scaled.round().clamp(self.low, self.high)
+        return self.values[torch.bucketize(scaled.detach().contiguous(), self.bounds, right=True)]
 
     def steps(self, dimensions: int) -> torch.Tensor:
         """The step of each output channel, in a shape that multiplies weights."""
@@ -161,7 +183,7 @@ class WeightQuantizer(nn.Module):
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
         """The whole numbers that stand for these weights."""
-        return (weight / self.steps(weight.dim())).round().clamp(self.low, self.high)
+        return self._rounded(weight / self.steps(weight.dim()))
 
     def sums(self, weight: torch.Tensor) -> torch.Tensor:
         """The larger of the sums of positive and of negative codes; shape (output channels,)."""
@@ -182,8 +204,9 @@ class WeightQuantizer(nn.Module):
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Weights of the grid; gradients pass straight through the rounding."""
         step = self.steps(weight.dim())
-        clipped = (weight / step).clamp(self.low, self.high)
-        return (clipped + (clipped.round() - clipped).detach()) * step
+        scaled = weight / step
+        clipped = scaled.clamp(self.low, self.high)
+        return (clipped + (self._rounded(scaled) - clipped).detach()) * step
 
 
 class BiasQuantizer(nn.Module):
