@@ -100,6 +100,12 @@ def cost(
     from chipfit.workload.library import resolve
 
     found = resolve(network, shapes)
+    if target.endswith(".json"):  # a device that 'chipfit latency fit' wrote
+        if sweep or page or estimator or calibration:
+            raise ChipfitError(f"{target} is a device that was measured: it takes no such option")
+        report = _measured(found if widths is None else found.with_bits(*widths), target)
+        print_json(report.to_json()) if as_json else _print_cost(report)
+        return
     name = estimator or ("sparse" if load_target(target).sparse is not None else "analytical")
     known = _zeros(network, found, shapes, calibration) if name.startswith("sparse") else None
     if calibration is not None and known is None:
@@ -121,6 +127,13 @@ def cost(
         print_json({**report.to_json(), **({"page": written} if written else {})})
     else:
         _print_cost(report, written)
+
+
+def _measured(network: Network, device: str) -> CostReport:
+    """What a network takes on a device that is known by a few measured networks."""
+    from chipfit.cost.latency.stopwatch import measured_cost
+
+    return measured_cost(network, device)
 
 
 def _check_page(page: Path | None) -> None:

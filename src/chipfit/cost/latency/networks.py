@@ -68,8 +68,12 @@ def _own_kernel(layer: Layer, written: int) -> Kernel:
     read = sum(tensor.elements for tensor in layer.inputs if not tensor.constant)
     if layer.loops is None:
         kind = _KINDS.get(layer.operator, "other")
-        taps = max(1, read // max(written, 1)) if kind == "pool" else 1
-        return Kernel(kind, read, written, pixels=max(written, 1), taps=taps)
+        if kind != "pool":
+            return Kernel(kind, read, written, pixels=max(written, 1))
+        shape = layer.outputs[0].shape
+        channels = shape[1] if len(shape) > 1 else 1
+        taps = max(1, read // max(written, 1))
+        return Kernel(kind, read, written, groups=channels, pixels=max(written // channels, 1), taps=taps)
     loops = layer.loops
     return Kernel(
         kind="conv",

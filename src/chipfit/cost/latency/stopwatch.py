@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from chipfit.cost.base import AbstractEstimator, Cost, LayerCost
+from chipfit.cost.base import AbstractEstimator, Cost, CostReport, LayerCost
 from chipfit.cost.latency.device import Device, load_device
 from chipfit.cost.latency.kernels import Counter
 from chipfit.cost.latency.networks import layer_kernels, network_space
 from chipfit.hardware.target import Arithmetic, MemoryLevel, Target
-from chipfit.units import percent
+from chipfit.units import percent, si
 from chipfit.workload.network import Layer, Network
 
 _UNKNOWN = "not known: only times were measured"
@@ -112,6 +112,23 @@ def target_of(device: Device) -> Target:
         ),
         arrays=(),
     )
+
+
+def measured_cost(network: Network, path: str | Path) -> CostReport:
+    """What a network takes on the device of a file, with a note on how sure that is.
+
+    Raises:
+        MeasurementError: the file cannot be read, or is no device.
+    """
+    target, stopwatch = open_device(path)
+    report = stopwatch.estimate(network, target)
+    found = stopwatch.device.predict(network_space("", [(network.name, network)]))
+    low_s, high_s = float(found.low_ms[0]) / 1e3, float(found.high_ms[0]) / 1e3
+    note = f"nine of ten measurements would lie between {si(low_s, 's')} and {si(high_s, 's')}"
+    if high_s - low_s > report.total.latency_s:
+        note += ": the network is unlike those that were measured"
+    other = "energy, traffic and bit widths are not known of a device that is known by times alone"
+    return replace(report, warnings=(*report.warnings, note, other))
 
 
 def is_device(text: str) -> bool:
