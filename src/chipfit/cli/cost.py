@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
@@ -19,7 +20,7 @@ from chipfit.cli.screen import (
     print_table,
     print_warnings,
 )
-from chipfit.errors import ChipfitError
+from chipfit.errors import ChipfitError, nearest
 
 if TYPE_CHECKING:
     from chipfit.cost.base import AbstractEstimator, CostReport, LayerCost
@@ -47,6 +48,20 @@ def cost(
             "analytical on others)."
         ),
     ] = "",
+    space: Annotated[
+        str,
+        typer.Option(
+            help="Mappings that are looked at: even (all factors divide), ragged (arrays may not divide the "
+            "layer), or imperfect (no tile need divide it; slower)."
+        ),
+    ] = "ragged",
+    rules: Annotated[
+        str, typer.Option(help="Whose rules accesses are counted by: chipfit, timeloop or accelforge.")
+    ] = "chipfit",
+    slower: Annotated[
+        float,
+        typer.Option(metavar="FACTOR", help="No layer takes more than this many times its least latency."),
+    ] = math.inf,
     shape: Shapes = None,
     calibration: Annotated[
         Path | None,
@@ -110,7 +125,12 @@ def cost(
     known = _zeros(network, found, shapes, calibration) if name.startswith("sparse") else None
     if calibration is not None and known is None:
         raise ChipfitError(f"--calibration means nothing to the estimator '{name}': it skips no zeros")
-    method = _estimator(name, objective, known)
+    search = _Search(objective, space, rules, slower)
+    if name != "analytical" and search != _Search(objective):
+        raise ChipfitError(f"--space, --rules and --slower mean nothing to the estimator '{name}'")
+    if rules != "chipfit" and page is not None and not sweep:
+        raise ChipfitError("--page shows what chipfit counts: leave out --rules")
+    method = _estimator(name, search, known)
     if widths is not None:
         found = found.with_bits(*widths)
     if sweep:
@@ -203,13 +223,35 @@ def _zeros(
     return replace(found, channels=seen.channels, activations=seen.activations)
 
 
-def _estimator(name: str, objective: str, zeros: Zeros | None) -> AbstractEstimator:
-    from chipfit.errors import nearest
+class _Search(NamedTuple):
+    """What the mapper is asked for."""
 
+    objective: str
+    space: str = "ragged"
+    rules: str = "chipfit"
+    slower: float = math.inf
+
+
+_Kind = TypeVar("_Kind")
+
+
+def _named(what: str, name: str, known: Mapping[str, _Kind]) -> _Kind:
+    if name not in known:
+        raise ChipfitError(f"unknown {what} '{name}'{nearest(name, tuple(known))}")
+    return known[name]
+
+
+def _estimator(name: str, search: _Search, zeros: Zeros | None) -> AbstractEstimator:
     if name == "analytical":
         from chipfit.cost.mapping.analytical import Analytical
+        from chipfit.cost.mapping.mapper import RULES, SPACES
 
-        return Analytical(objective=objective)
+        return Analytical(
+            objective=search.objective,
+            space=_named("map space", search.space, SPACES),
+            rules=_named("rules", search.rules, RULES),
+            slower=search.slower,
+        )
     if name == "roofline":
         from chipfit.cost.roofline import Roofline
 

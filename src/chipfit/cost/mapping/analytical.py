@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from chipfit.cost.base import AbstractEstimator, Cost, LayerCost
+from chipfit.cost.mapping import cache
 from chipfit.cost.mapping.mapper import (
     OBJECTIVES,
+    RULES,
     Answer,
     Counts,
     Mapping,
     MapSpace,
+    Rules,
     Stage,
     Widths,
     check_fits,
@@ -32,21 +36,31 @@ class Analytical(AbstractEstimator):
     """Exact access counts of a loop nest, under the best mapping for an objective.
 
     `objective` is 'energy', 'latency', 'edp' (energy times latency) or 'dram' (traffic); `space`
-    says which mappings are looked at. Layers without a nest, and what fused layers read besides,
-    pass through the main memory once.
+    says which mappings are looked at, `rules` what is counted. No layer takes more than `slower` times its
+    least latency: the least energy alone leaves most of an array idle. Layers without a nest, and what fused
+    layers read besides, pass through the main memory once.
     """
 
     objective: str = "edp"
     space: MapSpace = field(default_factory=MapSpace)
+    rules: Rules = RULES["chipfit"]
+    slower: float = math.inf
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise MappingError(f"unknown objective '{self.objective}'{nearest(self.objective, OBJECTIVES)}")
+        if not self.slower >= 1:
+            raise MappingError(f"slower is {self.slower:g}: a layer takes at least 1 times its least latency")
 
     @property
     def method(self) -> str:
         """How the numbers come about."""
-        return f"analytical loop nest, exact mapper for {self.objective}"
+        within = f" within {self.slower:g} times the least latency" if math.isfinite(self.slower) else ""
+        names = [name for name, rules in RULES.items() if rules == self.rules]
+        counted = (
+            "" if self.rules == RULES["chipfit"] else f", counted as {names[0] if names else self.rules}"
+        )
+        return f"analytical loop nest, exact mapper for {self.objective}{within}{counted}"
 
     @property
     def error(self) -> str:
@@ -65,13 +79,19 @@ class Analytical(AbstractEstimator):
         if layer.loops is None:
             return traffic_cost(layer, target)
         job = _job(layer, layer.loops, target)
+        how = _How(objective=self.objective, space=self.space, rules=self.rules)
         try:
-            answer = _search_for(job, target, self.objective, self.space)
+            if math.isfinite(self.slower):
+                fastest = _search_for(job, target, replace(how, objective="latency"))
+                counts = _count(job, fastest.mapping, target, self.rules)
+                assert counts is not None, "the mapper returned a mapping that does not fit"
+                how = replace(how, most_cycles=self.slower * counts.cycles)
+            answer = _search_for(job, target, how)
         except MappingError:
             # Searches are shared and know no names; whoever asked is told with them.
-            _find(job, target, self.objective, self.space, layer.name)
+            _find(job, target, how, layer.name)
             raise
-        return replace(_priced(layer, job, answer.mapping, target), gap=answer.gap)
+        return replace(_priced(layer, job, answer.mapping, target, self.rules), gap=answer.gap)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +103,16 @@ class _Job:
     mac_energy_j: float
     streamed_words: int
     streamed_energy_j: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """What is searched for, and how it is counted."""
+
+    objective: str
+    space: MapSpace
+    rules: Rules
+    most_cycles: float = math.inf
 
 
 def _job(layer: Layer, loops: Loops, target: Target) -> _Job:
@@ -110,7 +140,7 @@ def _bare(target: Target) -> Target:
     return replace(target, name="", description="", source="", sources=None)
 
 
-def _search_for(job: _Job, target: Target, objective: str, space: MapSpace) -> Answer:
+def _search_for(job: _Job, target: Target, how: _How) -> Answer:
     """The mapping of a job, searched once for all jobs that differ in nothing that matters to it."""
     word_bits = tuple({level.word_bits for level in target.levels})
     widths = job.widths
@@ -121,10 +151,10 @@ def _search_for(job: _Job, target: Target, objective: str, space: MapSpace) -> A
         partial_sum=_widest_alike(widths.partial_sum, word_bits),
     )
     job = replace(job, widths=alike)
-    if objective != "edp":
+    if how.objective != "edp":
         # What every mapping takes alike decides nothing.
         job = replace(job, mac_energy_j=0.0, streamed_energy_j=0.0)
-    return _map(job, _bare(target), objective, space)
+    return _map(job, _bare(target), how)
 
 
 #: Wider elements than any (bits).
@@ -151,25 +181,27 @@ def _widest_alike(bits: int, word_bits: tuple[int, ...]) -> int:
 
 
 @functools.lru_cache(maxsize=65536)
-def _map(job: _Job, bare: Target, objective: str, space: MapSpace) -> Answer:
-    return _find(job, bare, objective, space, "")
+def _map(job: _Job, bare: Target, how: _How) -> Answer:
+    return cache.remembered(repr((job, bare, how)), lambda: _find(job, bare, how, ""))
 
 
-def _find(job: _Job, target: Target, objective: str, space: MapSpace, label: str) -> Answer:
+def _find(job: _Job, target: Target, how: _How, label: str) -> Answer:
     return find(
         job.loops,
         target,
         job.widths,
-        objective=objective,
+        objective=how.objective,
         mac_energy_j=job.mac_energy_j,
         streamed_words=job.streamed_words,
         streamed_energy_j=job.streamed_energy_j,
         label=label,
-        space=space,
+        space=how.space,
+        most_cycles=how.most_cycles,
+        rules=how.rules,
     )
 
 
-def _count(job: _Job, mapping: Mapping, target: Target) -> Counts | None:
+def _count(job: _Job, mapping: Mapping, target: Target, rules: Rules) -> Counts | None:
     return evaluate(
         mapping,
         job.loops,
@@ -178,11 +210,12 @@ def _count(job: _Job, mapping: Mapping, target: Target) -> Counts | None:
         mac_energy_j=job.mac_energy_j,
         streamed_words=job.streamed_words,
         streamed_energy_j=job.streamed_energy_j,
+        rules=rules,
     )
 
 
-def _priced(layer: Layer, job: _Job, mapping: Mapping, target: Target) -> LayerCost:
-    counts = _count(job, mapping, target)
+def _priced(layer: Layer, job: _Job, mapping: Mapping, target: Target, rules: Rules) -> LayerCost:
+    counts = _count(job, mapping, target, rules)
     assert counts is not None, "the mapper returned a mapping that does not fit"
     parts = stages(target)
     memory = target.main_memory

@@ -717,6 +717,15 @@ def _bound(energy: float, cycles: float, words: float, goal: Goal) -> float:
 
 
 @fast
+def _loops_here(o: int, block: int, blocks: Floats, lattice: Lattice) -> bool:
+    """Whether a step must loop along a dimension of tensor o: the block does not divide the bound."""
+    loops = False
+    for d in range(8):
+        loops = loops or (RELEVANT[o, d] == 1 and blocks[d] > lattice.rounds[d, lattice.at[d, block]])
+    return loops
+
+
+@fast
 def _consider(
     g: int,
     block: int,
@@ -726,8 +735,10 @@ def _consider(
     factors: Ints,
     tile: int,
     inside: int,
+    blocks: Floats,
     priced: Floats,
     plan: Plan,
+    lattice: Lattice,
     goal: Goal,
     best: float,
     work: Work,
@@ -736,7 +747,7 @@ def _consider(
     for c in range(CLASSES):
         o = c % 3
         reach = work.within[g, c, block]
-        if reach == np.inf:
+        if reach == np.inf or (c >= 3 and _loops_here(o, block, blocks, lattice)):
             continue
         fixed, price = energy + priced[o, 2], priced[o, 1]
         for t in range(3):
@@ -1227,7 +1238,8 @@ def best_first(
     least_rows, least_columns = lattice.rows[:, :, 0].min(), lattice.columns[:, :, 0].min()
     first, last, place = np.zeros(9, np.int64), np.zeros(9, np.int64), np.zeros(9, np.int64)
     products, indices = np.ones(9, np.int64), np.zeros(9, np.int64)
-    reach_of, slopes, spared, copies = np.zeros(3), np.zeros((3, 2)), np.zeros(2), np.ones(9)
+    reach_of, slopes, spared, copies = np.zeros((3, 2)), np.zeros((3, 2)), np.zeros(2), np.ones(9)
+    loops_here = np.zeros((3, 9), np.int64)
     of_tiles, of_blocks, rest_of = np.ones((3, 9)), np.ones((3, 9)), np.ones((3, 9))
     _slopes(big, plan, lattice, slopes, spared)
     best = limit
@@ -1283,7 +1295,8 @@ def best_first(
         for c in range(CLASSES):
             work.listed_at[c, 0, 9] = 0
         for o in range(3):
-            reach_of[o] = min(work.within[big, o, block], work.within[big, o + 3, block])
+            reach_of[o, 0] = min(work.within[big, o, block], work.within[big, o + 3, block])
+            reach_of[o, 1] = work.within[big, o, block]
         have[big] = 0
         for t in range(3):
             rest_of[t, active] = 1.0
@@ -1319,6 +1332,8 @@ def best_first(
                 other = RELEVANT[t, d] == 0
                 of_tiles[t, depth + 1] = of_tiles[t, depth] * (rounds if other else 1.0)
                 of_blocks[t, depth + 1] = of_blocks[t, depth] * (sides if other else 1.0)
+                loops = not other and sides > lattice.rounds[d, lattice.at[d, block]]
+                loops_here[t, depth + 1] = 1 if loops else loops_here[t, depth]
             if RELEVANT[OUTPUT, d] == 0:
                 many_sums *= lattice.pair_factor[d, pair]
             hull, hull_of_tiles = input_base, input_base
@@ -1339,7 +1354,8 @@ def best_first(
             c0 += hull_of_tiles * of_tiles[0, n] * rest_of[0, n] * slopes[0, 1]
             c1 = (of_blocks[1, n] * slopes[1, 0] + of_tiles[1, n] * slopes[1, 1]) * rest_of[1, n]
             c2 = (of_blocks[2, n] * slopes[2, 0] + of_tiles[2, n] * slopes[2, 1]) * rest_of[2, n]
-            low = min(c1 + c2 + reach_of[0], min(c0 + c2 + reach_of[1], c0 + c1 + reach_of[2]))
+            low = min(c1 + c2 + reach_of[0, loops_here[0, n]], c0 + c2 + reach_of[1, loops_here[1, n]])
+            low = min(low, c0 + c1 + reach_of[2, loops_here[2, n]])
             most_sums = many_sums if n == active else many_sums * (elements // product)
             low += base + whole_inside - spared[0] - (spared[1] + saved_inside) * most_sums
             at_work = product if n == active else elements
@@ -1385,7 +1401,21 @@ def best_first(
                     pending[t] = inside_pending[w, t]
                 energy = base + inside_cost[w, 0] + _resolve(big, factors, plan, priced, outputs, pending)
                 _consider(
-                    big, block, energy, cycles, pending, factors, index, w, priced, plan, goal, best, work
+                    big,
+                    block,
+                    energy,
+                    cycles,
+                    pending,
+                    factors,
+                    index,
+                    w,
+                    blocks,
+                    priced,
+                    plan,
+                    lattice,
+                    goal,
+                    best,
+                    work,
                 )
                 for c in range(CLASSES):
                     full = full or work.listed_at[c, 0, 9] == work.listed.shape[1]
@@ -1452,7 +1482,23 @@ def best_first(
                     pending[t] = label[3 + t]
                 _price(g, tile, factors, extent, blocks, plan, lattice, priced)
                 energy = label[1] + _resolve(g, factors, plan, priced, outputs, pending)
-                _consider(g, index, energy, cycles, pending, factors, 0, 0, priced, plan, goal, best, work)
+                _consider(
+                    g,
+                    index,
+                    energy,
+                    cycles,
+                    pending,
+                    factors,
+                    0,
+                    0,
+                    blocks,
+                    priced,
+                    plan,
+                    lattice,
+                    goal,
+                    best,
+                    work,
+                )
                 have[g] = _spread(
                     g, index, plan, lattice, goal, best, work, int(have[g]), dive, memory, found
                 )

@@ -125,6 +125,14 @@ class MapSpace:
         return "tiles that divide" + (", ragged arrays" if self.ragged else "")
 
 
+#: Map spaces by name.
+SPACES = {
+    "even": MapSpace(ragged=False),
+    "ragged": MapSpace(),
+    "imperfect": MapSpace(imperfect=True),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """The best mapping and how sure that is.

@@ -1,0 +1,106 @@
+"""Answers of searches, kept on disk.
+
+One database in the user's cache folder holds the answer of every search under a hash of all that matters to
+it: the nest, the widths, the target's numbers, the objective, the map space, the rules, and the text of the
+modules that search. Several processes may use it at once; it may be deleted at any time; where it cannot be
+read or written, searches are done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from chipfit.cost.mapping.mapper import Answer, Mapping
+
+_TABLE = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID"
+
+#: Longer than another process takes for one entry (s); who cannot wait works without the cache.
+_PATIENCE_S = 0.2
+
+
+def place() -> Path:
+    """Where the answers are: `$XDG_CACHE_HOME/chipfit`, or `~/.cache/chipfit`."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(home) if home else Path.home() / ".cache") / "chipfit" / "mappings.sqlite"
+
+
+def remembered(question: str, search: Callable[[], Answer]) -> Answer:
+    """The answer to a question, from the disk or from a search, which is then kept.
+
+    Args:
+        question: all that the answer depends on, but for the program.
+        search: finds the answer.
+    """
+    key = hashlib.sha256(f"{_program()}\n{question}".encode()).digest()
+    known = _read(key)
+    if known is not None:
+        return known
+    answer = search()
+    _write(key, answer)
+    return answer
+
+
+@functools.cache
+def _program() -> str:
+    """A hash of the modules that search."""
+    text = hashlib.sha256()
+    for name in ("nest.py", "bound.py", "mapper.py"):
+        text.update(Path(__file__).with_name(name).read_bytes())
+    return text.hexdigest()
+
+
+_open = threading.local()
+
+
+def _database() -> sqlite3.Connection | None:
+    """The database; None if there can be none. A child process opens its own."""
+    path, mine = place(), (os.getpid(), place())
+    if getattr(_open, "mine", None) != mine:
+        _open.mine, _open.database = mine, None
+        with contextlib.suppress(sqlite3.Error, OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = OFF")  # what a power cut takes is searched again
+            database.execute(_TABLE)
+            _open.database = database
+    return _open.database
+
+
+def _read(key: bytes) -> Answer | None:
+    with contextlib.suppress(sqlite3.Error, OSError):
+        database = _database()
+        found = database and database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        return _parsed(found[0]) if found else None
+    return None
+
+
+def _write(key: bytes, answer: Answer) -> None:
+    with contextlib.suppress(sqlite3.Error, OSError):
+        if database := _database():
+            text = json.dumps(asdict(answer))
+            database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
+
+
+def _parsed(text: object) -> Answer | None:
+    """The answer of an entry; None if something has spoilt it."""
+    try:
+        values: dict[str, Any] = json.loads(str(text))
+        mapping = {name: _tuples(value) for name, value in values.pop("mapping").items()}
+        return Answer(mapping=Mapping(**mapping), **values)
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return None
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
