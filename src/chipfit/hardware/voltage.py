@@ -46,7 +46,7 @@ class DelayLaw:
         """Delay at a voltage over delay at the nominal one.
 
         >>> round(DelayLaw().slowdown(0.99), 3)
-        1.11
+        1.106
         """
 
         def delay(voltage: float) -> float:
