@@ -30,22 +30,19 @@ def synflow(model: nn.Module, inputs: torch.Tensor) -> float:
             value.abs_()
     double.zero_grad()
     double(torch.ones_like(inputs[:1], dtype=torch.float64)).sum().backward()
-    total = sum(float((value * value.grad).sum()) for value in double.parameters() if value.grad is not None)
+    total = sum(float((value * g).sum()) for value, g in _gradients(double))
     return float(torch.log(torch.tensor(max(total, 1e-300), dtype=torch.float64)))
 
 
 def grad_norm(model: nn.Module, inputs: torch.Tensor) -> float:
     """Norm of the gradient of the loss over all weights (Abdelfattah et al., ICLR 2021)."""
-    gradients = [value.grad for value in _backward(model, inputs).parameters() if value.grad is not None]
-    return float(sum(float((g.double() ** 2).sum()) for g in gradients) ** 0.5)
+    squares = [float((g.double() ** 2).sum()) for _, g in _gradients(_backward(model, inputs))]
+    return sum(squares) ** 0.5
 
 
 def snip(model: nn.Module, inputs: torch.Tensor) -> float:
     """Sum over the weights of |weight times gradient| (Lee et al., "SNIP", ICLR 2019)."""
-    done = _backward(model, inputs)
-    return float(
-        sum(float((value * value.grad).abs().sum()) for value in done.parameters() if value.grad is not None)
-    )
+    return sum(float((value * g).abs().sum()) for value, g in _gradients(_backward(model, inputs)))
 
 
 def naswot(model: nn.Module, inputs: torch.Tensor) -> float:
@@ -72,6 +69,11 @@ def naswot(model: nn.Module, inputs: torch.Tensor) -> float:
         hook.remove()
     sign, log_determinant = torch.linalg.slogdet(agreement + 1e-6 * torch.eye(count, dtype=torch.float64))
     return float(log_determinant) if float(sign) > 0 else -1e9
+
+
+def _gradients(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Each weight that has a gradient, with it."""
+    return [(value.detach(), value.grad) for value in model.parameters() if value.grad is not None]
 
 
 def _backward(model: nn.Module, inputs: torch.Tensor) -> nn.Module:
