@@ -131,7 +131,7 @@ def space(cells: np.ndarray | None = None) -> Space:
     ways: list[Way] = []
     for present in (everything, live):
         chains = [_longest(codes, present, lengths) for lengths in _LENGTHS]
-        paths = np.stack([counts(_usage(codes, chain), chain.any(1) * 1.0) for chain in chains])
+        paths = np.stack([counts(_usage(codes, on), np.asarray(on.any(axis=1) * 1.0)) for on in chains])
         ways.append(Way(counts(_usage(codes, present), _additions(present)), paths))
     return Space("nb201", tuple(code_labels(codes)), table, tuple(ways), codes)
 

@@ -22,6 +22,8 @@ _SCALES = ((0.1, 0.3, 1.0, 3.0), (0.0, 0.3, 1.0, 3.0), (0.0, 0.01, 0.05), (0.001
 _NOISES, _POWERS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.5), (0.0, 1.0, 2.0)
 #: Variance of the level, degrees of freedom of the noise, and how often samples are weighed again.
 _LEVEL, _FREEDOM, _ROUNDS = 2.0, 3.0, 3
+#: Latency over `Fit.centre_ms` beyond which noise grows or shrinks no more.
+_LEVELS = (0.05, 20.0)
 #: Logarithm of how probable an outlier is, times its density; how much it is believed at least.
 _OUTLIER = -5.0
 _LEAST_TRUST = 0.02
@@ -77,7 +79,7 @@ class Fit:
             noise: of the stopwatch is part of it; without, how uncertain the true latency is.
         """
         mean, first, second = self.mean(cross), 0.0, 0.0
-        level = np.maximum(mean / self.centre_ms, 0.2) if self.centre_ms > 0 else np.ones_like(mean)
+        level = np.clip(mean / self.centre_ms, *_LEVELS)
         kept = np.argsort(-self.weights)[:12]
         for setting in kept:
             covariance = np.tensordot(self.scales[setting], cross, 1) + _LEVEL
@@ -149,7 +151,7 @@ def fit(gram: np.ndarray, latency_ms: np.ndarray, among: Fit | None = None) -> F
         rounds += 1
         surprise = weights @ (error**2 / variance)
         trust = np.clip((_FREEDOM + 1) / (_FREEDOM + surprise), _LEAST_TRUST, 2.0)
-        level = np.clip(left_out_ms / centre_ms, 0.2, 4.0)
+        level = np.clip(left_out_ms / centre_ms, *_LEVELS)
     between = weights @ (y - error) ** 2 - expected**2
     kept = weights > _LEAST_WEIGHT
     return Fit(
