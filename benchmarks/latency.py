@@ -54,7 +54,8 @@ def run_tasks(data, seeds):
     print("\ntask  Spearman         NASFLAT  best   median error  within 10 %  in 80 %  in 90 %")
     for name, one in whole["tasks"].items():
         print(
-            f"{name:5s} {one['spearman']:.4f} ± {one['spread']:.4f}  {one['nasflat']:.3f}  {one['published']:.3f}"
+            f"{name:5s} {one['spearman']:.4f} ± {one['spread']:.4f}"
+            f"  {one['nasflat']:.3f}  {one['published']:.3f}"
             f"  {one['median_error']:11.1%}  {one['within_10_percent']:10.1%}"
             f"  {one['coverage_80']:7.1%}  {one['coverage_90']:6.1%}"
         )

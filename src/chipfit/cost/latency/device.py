@@ -217,13 +217,13 @@ class Device:
             reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
             raise MeasurementError(f"{file} is damaged: {reason}") from error
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the device to a file.
 
         Raises:
             RecordError: it cannot be written.
         """
-        write_atomically(path, (json.dumps(self.to_json(), allow_nan=False) + "\n").encode())
+        write_atomically(Path(path), (json.dumps(self.to_json(), allow_nan=False) + "\n").encode())
 
 
 def _device(cls: type[Device], data: Mapping[str, Any]) -> Device:
@@ -285,12 +285,13 @@ def fit_device(name: str, space: Space, measurements: Measurements, fleet: Fleet
     return Device(name, encoder, space.take(measurements.rows), measurements.latency_ms)
 
 
-def load_device(path: Path) -> Device:
+def load_device(file: str | Path) -> Device:
     """The device of a file that `chipfit latency fit` wrote.
 
     Raises:
         MeasurementError: the file cannot be read, or is no such file.
     """
+    path = Path(file)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

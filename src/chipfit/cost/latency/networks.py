@@ -138,7 +138,8 @@ def open_space(text: str, labels: Iterable[str] = ()) -> Space:
     if re.fullmatch(r"[\w.]+:\w+", text):
         return network_space(text, _generated(text))
     raise MeasurementError(
-        f"no space '{text}'{nearest(text, ('fbnet', 'nb201'))} (or a folder of ONNX files, or module:function)"
+        f"no space '{text}'{nearest(text, ('fbnet', 'nb201'))} "
+        "(or a folder of ONNX files, or module:function)"
     )
 
 
