@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,10 @@ from chipfit.compress.quantize import Quantize, weight_quantizer
 from chipfit.compress.values import ValueSet, choose
 from chipfit.compress.weights import RestrictWeights, damages, layer_codes, layer_weights
 from chipfit.errors import PassError
+from chipfit.export.onnx import export
 from chipfit.testing import PassSuite
+from chipfit.workload.from_onnx import load_onnx
+from chipfit.workload.network import Network
 
 FEW = ValueSet.nearest([-64, -16, -4, 0, 4, 16, 64])
 
@@ -181,3 +186,15 @@ def test_codes_of_a_layer_that_is_not_quantised():
     with pytest.raises(PassError) as raised:
         layer_codes(traced(residual()), images(1))
     assert str(raised.value) == "layer 'stem' is not quantised"
+
+
+def test_an_exported_model_says_how_often_each_value_stands_in_each_layer():
+    model, context = quantised()
+    restricted = few(model).apply(model, context)
+    network = load_onnx(export(restricted, images(1), name="few"), name="few")
+    for name, codes in codes_of(restricted).items():
+        layer = next(layer for layer in network.layers if layer.name == name)
+        values, counts = np.unique(codes.astype(int), return_counts=True)
+        assert layer.weight.values == tuple(zip(values.tolist(), counts.tolist(), strict=True))
+    assert Network.from_json(json.loads(json.dumps(network.to_json()))) == network
+    assert all(layer.weight.values is None for layer in network.with_bits(4, 4).layers if layer.weight)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
 
+from chipfit.cost.mac import unknown_weights
 from chipfit.cost.residence import (
     Extra,
     constants,
@@ -263,7 +264,7 @@ class AbstractEstimator(ABC):
                     f"{target.name} stores weights coded, but the codes of {known.count(False)} of "
                     f"{len(known)} are not known: priced as they are",
                 )
-        notes += self.remarks(placed.layers, target)
+        notes += unknown_weights(placed.layers, target) + self.remarks(placed.layers, target)
         layers = tuple(self.costs(placed.layers, target, resident=resident))
         if unproven := [layer.gap for layer in layers if layer.gap > 0]:
             notes += (

@@ -11,6 +11,7 @@ import functools
 from dataclasses import dataclass
 
 from chipfit.cost.base import AbstractEstimator, LayerCost
+from chipfit.cost.mac import mac_energy_j
 from chipfit.cost.traffic import Traffic, slowest_part, streamed, traffic_cost, words
 from chipfit.hardware.target import Target
 from chipfit.workload.network import Layer, Loops
@@ -35,7 +36,7 @@ class Roofline(AbstractEstimator):
         if layer.loops is None:
             return traffic_cost(layer, target)
         accumulator_bits = target.accumulator_bits(layer.weight_bits, layer.input_bits, layer.exact_sum_bits)
-        mac_j = target.arithmetic.energy_j(layer.weight_bits, layer.input_bits, accumulator_bits)
+        mac_j = mac_energy_j(layer, target, accumulator_bits)
         traffic = compulsory(layer, layer.loops, target)
         memory = target.main_memory.name
         compute_s = layer.macs / (target.processing_elements * target.clock_hz)

@@ -33,6 +33,7 @@
     coded_weights: true                          in the main memory; left out: false
     vector_cycles: {Add: 0.5}                    of operators that take the datapath, per output element
     sparse: {skip: [input, weight]}              what the array does about zeros: hardware/sparse.py
+    mac_table: booth.json                        what each weight value takes, from chipfit gates --out
 
 Any part may have `source: text`, and `sources: {key: text}` for single keys.
 All mistakes of a file are reported in one message.
@@ -129,7 +130,10 @@ def read_target(name_or_path: str | Path) -> tuple[dict[Any, Any], str]:
         hint = nearest(text, target_names())
         join = " Or" if hint.endswith("?") else "; or"
         raise TargetError(f"unknown target '{text}'{hint}{join} give a YAML file by its path, ./{text}.yaml")
-    return _mapping(_read(path), path.name), path.name
+    data = _mapping(_read(path), path.name)
+    if isinstance(table := data.get("mac_table"), str) and table:
+        data["mac_table"] = str(path.parent / table)  # beside the file of the target
+    return data, path.name
 
 
 def _read(path: Path) -> str:
@@ -448,6 +452,7 @@ class _Target(_Part):
         default_factory=dict[str, float]
     )
     sparse: _Sparse | None = None
+    mac_table: _Text | None = None
 
 
 _PARTS: Mapping[str, type[_Part]] = {
@@ -716,6 +721,7 @@ def _build(model: _Target, file: str, *, sound: bool) -> tuple[Target | None, li
             coded_weights=model.coded_weights,
             vector_cycles=model.vector_cycles,
             sparse=None if model.sparse is None else SparseArray(**model.sparse.options()),
+            mac_table=model.mac_table,
             sources=sources,
         )
     except TargetError as error:

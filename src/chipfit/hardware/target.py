@@ -147,7 +147,8 @@ class Target:
     from the main memory and writes its output there. With it, `coded_weights` says that constants lie
     in the main memory entropy coded (`Tensor.stored_bits`). `vector_cycles` are the cycles per output
     element of operators that occupy the datapath on their own, fused into a nest or not. `sparse` says
-    what the array does about zeros; without it, a multiplication by zero is one like any other.
+    what the array does about zeros; without it, a multiplication by zero is one like any other. `mac_table`
+    is the file of a table of weight values: multiplications then cost what it says, instead of `arithmetic`.
 
     Raises:
         TargetError: sizes, energies or names contradict each other; all of it in one message.
@@ -170,6 +171,7 @@ class Target:
     vector_cycles: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
     sources: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     sparse: SparseArray | None = None
+    mac_table: str | None = None
 
     def __post_init__(self) -> None:
         problems = [*_range_problems(self), *_size_problems(self.levels)]

@@ -123,7 +123,9 @@ class Space:
 
         weight = change(layer.weight) if layer.weight else None
         if weight is not None and layer.name in choice.widths:
-            weight = replace(weight, largest_sum=self.sums.get((layer.name, weight.bits)))
+            sums = self.sums.get((layer.name, weight.bits))
+            same = layer.weight is not None and weight.bits == layer.weight.bits
+            weight = replace(weight, largest_sum=sums, values=weight.values if same else None)
         layer = replace(
             layer,
             inputs=tuple(change(t) for t in layer.inputs),

@@ -53,6 +53,9 @@ _FLOATING: set[int] = {
     TensorProto.FLOAT8E5M2FNUZ, TensorProto.FLOAT4E2M1,
 }  # fmt: skip
 
+#: Widest weights whose values are counted.
+_HISTOGRAM_BITS = 8
+
 #: Where the input, the weight and the bias stand among the inputs of a node.
 _CONVOLUTIONS = {
     "Conv": (0, 1, 2), "ConvTranspose": (0, 1, 2), "FusedConv": (0, 1, 2), "ConvInteger": (0, 1, None),
@@ -529,7 +532,9 @@ class _Walk:
             elif zero is not None:
                 codes = codes - _along_axis(zero, value, options)
             zeros = 1 - float(np.count_nonzero(codes)) / codes.size
-            value = replace(value, largest_sum=_largest_sum(codes, scale, options))
+            value = replace(
+                value, largest_sum=_largest_sum(codes, scale, options), values=_values(codes, bits)
+            )
         return self._quantized(value, node, bits, dtype, zeros)
 
     def _stated_bits(self, node: onnx.NodeProto) -> int | None:
@@ -572,6 +577,7 @@ class _Walk:
         elif value.constant and value.array is not None and scale is not None and scale.array is not None:
             codes = np.rint(value.array.astype(np.float64) / scale.array)
             zeros = 1 - float(np.count_nonzero(codes)) / max(1, codes.size)
+            value = replace(value, values=_values(codes, bits))
         return self._quantized(value, node, bits, value.dtype, zeros)
 
     # Steps
@@ -997,6 +1003,14 @@ def _largest_sum(codes: Array, scale: Value, options: Mapping[str, Any]) -> int 
         return None
     rows = np.moveaxis(codes, options.get("axis", 1), 0).reshape(scale.elements, -1)
     return int(max(rows.clip(min=0).sum(1).max(), -rows.clip(max=0).sum(1).min()))
+
+
+def _values(codes: Array, bits: int) -> tuple[tuple[int, int], ...] | None:
+    """How often every code stands in weights of at most 8 bits; biases are not asked."""
+    if bits > _HISTOGRAM_BITS or codes.ndim < 2:
+        return None
+    values, counts = np.unique(codes.astype(np.int64), return_counts=True)
+    return tuple(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _quantizer_clips(graph: onnx.GraphProto) -> set[str]:

@@ -42,7 +42,8 @@ class Tensor:
     `zeros` is the fraction of elements that are zero, if known, and `zeros_by_channel` that of each
     channel (the second axis). Of constant weights stored as whole numbers, `largest_sum` is the largest
     sum of the codes of one sign that one output adds up. `stored_bits` is the mean bits of an element of
-    constants whose codes are known, entropy coded at this width (see `coded`).
+    constants whose codes are known, entropy coded at this width (see `coded`). `values` has (code, how many)
+    of constant weights stored as whole numbers of at most 8 bits, in increasing order.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Tensor:
     largest_sum: int | None = None
     stored_bits: float | None = None
     zeros_by_channel: tuple[float, ...] | None = None
+    values: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
         if any(size < 1 for size in self.shape):
@@ -67,6 +69,8 @@ class Tensor:
         channels = self.zeros_by_channel
         if channels is not None and not all(0 <= zeros <= 1 for zeros in channels):
             raise NetworkError(f"tensor '{self.name}': zeros_by_channel must be in 0..1")
+        if self.values is not None and (not self.values or any(count < 1 for _, count in self.values)):
+            raise NetworkError(f"tensor '{self.name}': values must be (code, how many), each at least once")
 
     @property
     def elements(self) -> int:
@@ -290,7 +294,7 @@ class Network:
 
         def change(tensor: Tensor) -> Tensor:
             bits = weights if tensor.constant else activations
-            return replace(tensor, bits=bits, floating=False, largest_sum=None, stored_bits=None)
+            return replace(tensor, bits=bits, floating=False, largest_sum=None, stored_bits=None, values=None)
 
         return self.map_tensors(change)
 
@@ -357,6 +361,11 @@ def _sizes(values: Any) -> tuple[int, ...]:
     return sizes
 
 
+def _pair(values: Any) -> tuple[int, int]:
+    first, second = _sizes(values)
+    return first, second
+
+
 def _only(data: Mapping[str, Any], kind: type) -> None:
     valid = [f.name for f in fields(kind)]
     for key in data:
@@ -366,7 +375,7 @@ def _only(data: Mapping[str, Any], kind: type) -> None:
 
 def _tensor_from_json(data: Mapping[str, Any]) -> Tensor:
     _only(data, Tensor)
-    zeros, by_channel = data.get("zeros"), data.get("zeros_by_channel")
+    zeros, by_channel, values = (data.get(key) for key in ("zeros", "zeros_by_channel", "values"))
     return Tensor(
         name=_read(data, "name", str),
         shape=_sizes(data["shape"]),
@@ -377,6 +386,7 @@ def _tensor_from_json(data: Mapping[str, Any]) -> Tensor:
         largest_sum=None if data.get("largest_sum") is None else _read(data, "largest_sum", int),
         stored_bits=None if data.get("stored_bits") is None else float(data["stored_bits"]),
         zeros_by_channel=None if by_channel is None else tuple(float(zeros) for zeros in by_channel),
+        values=None if values is None else tuple(_pair(entry) for entry in values),
     )
 
 

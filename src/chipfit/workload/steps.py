@@ -29,8 +29,8 @@ class Value:
     """A tensor as one step reads it, with what is known of it before it runs.
 
     `dtype` is the ONNX element type. For constants: `array` holds the elements if they are known
-    and worth keeping, `zeros` the fraction that is zero, `largest_sum` that of `Tensor`, `sources` the
-    initializers they came from.
+    and worth keeping, `zeros` the fraction that is zero, `largest_sum` and `values` those of `Tensor`,
+    `sources` the initializers they came from.
     """
 
     root: str
@@ -43,6 +43,7 @@ class Value:
     array: Array | None = None
     zeros: float | None = None
     largest_sum: int | None = None
+    values: tuple[tuple[int, int], ...] | None = None
     sources: tuple[str, ...] = ()
 
     @property
@@ -70,6 +71,7 @@ class Value:
             constant=self.constant,
             zeros=zeros if self.constant else None,
             largest_sum=self.largest_sum,
+            values=self.values,
         )
 
 

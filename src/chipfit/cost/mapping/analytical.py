@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from chipfit.cost.base import AbstractEstimator, Cost, LayerCost
+from chipfit.cost.mac import mac_energy_j
 from chipfit.cost.mapping import cache
 from chipfit.cost.mapping.mapper import (
     OBJECTIVES,
@@ -128,8 +129,7 @@ def _job(layer: Layer, loops: Loops, target: Target) -> _Job:
     return _Job(
         loops=loops,
         widths=widths,
-        mac_energy_j=loops.macs
-        * target.arithmetic.energy_j(layer.weight_bits, layer.input_bits, accumulator_bits),
+        mac_energy_j=loops.macs * mac_energy_j(layer, target, accumulator_bits),
         streamed_words=beside.words,
         streamed_energy_j=beside.energy_j(target),
     )

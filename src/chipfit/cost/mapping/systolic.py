@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass
 
 from chipfit.cost.base import AbstractEstimator, LayerCost
+from chipfit.cost.mac import mac_energy_j
 from chipfit.cost.roofline import touched
 from chipfit.cost.traffic import Traffic, slowest_part, streamed, traffic_cost, words
 from chipfit.errors import MappingError, nearest
@@ -119,7 +120,7 @@ class Systolic(AbstractEstimator):
         accumulator_bits = target.accumulator_bits(layer.weight_bits, layer.input_bits, layer.exact_sum_bits)
         memory = target.main_memory
         chip_energy, traffic = _moved(layer, loops, one, accumulator_bits, target)
-        mac_j = target.arithmetic.energy_j(layer.weight_bits, layer.input_bits, accumulator_bits)
+        mac_j = mac_energy_j(layer, target, accumulator_bits)
         energy = {"MAC": mac_j * layer.macs, memory.name: traffic.energy_j(target), **chip_energy}
         # SCALE-Sim's number of cycles is short by one, which shows on a single element only.
         cycles = max(loops.G * one.cycles, -(-layer.macs // (rows * columns)))

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from chipfit.cost.base import AbstractEstimator, Cost, LayerCost
+from chipfit.cost.mac import mac_energy_j
 from chipfit.cost.mapping.systolic import array_size
 from chipfit.cost.sparse.detail import SparseDetail
 from chipfit.cost.sparse.operands import Operands, density_of, operands
@@ -108,7 +109,7 @@ def _priced(
     loops = known.loops
     memory = target.main_memory
     accumulator_bits = target.accumulator_bits(layer.weight_bits, layer.input_bits, layer.exact_sum_bits)
-    mac_j = target.arithmetic.energy_j(layer.weight_bits, layer.input_bits, accumulator_bits)
+    mac_j = mac_energy_j(layer, target, accumulator_bits)
     energy = {"MAC": mac_j * work.multiplications, memory.name: move.traffic.energy_j(target)}
     for name, joules in (*move.energy_j.items(), *_beside_multipliers(target, work).items()):
         energy[name] = energy.get(name, 0.0) + joules
