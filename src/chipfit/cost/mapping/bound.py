@@ -50,6 +50,7 @@ TIE = 1e-9
 PRICED = 15  # columns that `_price` fills
 LEAF = 400  # candidates that take as long as one whole mapping
 WAITING = 9  # what waits for steps further out: see `_resolve`
+LABEL = 13  # columns of a label: bound, energy, cycles, what waits, price of a visit that runs on outwards
 CLASSES = 6  # stationary: input, weight, output; the same with reuse that runs on outwards
 #: Dimensions in the order in which cuts are made: those of the rows and of the columns of the input first.
 INPUT_FIRST = (4, 6, 5, 7, 0, 1, 2, 3)
@@ -158,7 +159,8 @@ class Work(NamedTuple):
     first: [t, i] links with a child in group 1 when t is stationary in step 0 (3, tiles).
     words: [i] least words of the main memory for links with a child in group 1 (tiles).
     slices: scratch (tiles). heap: [i] block indices (tiles). keys: their bounds (tiles).
-    labels: [step, i, :] bound, energy, cycles, then what waits, as in `_resolve`.
+    labels: [step, i, :] bound, energy, cycles, then what waits, as in `_resolve`, and the price of a visit of
+        a tensor whose reuse runs on outwards, counted for one visit (LABEL).
         label_at: tile, class, factors (8), tile of the innermost memory, way inside it.
     listed: [class, i, :] fixed cost, price of a visit, cycles, pending words (3), savings, whether anything
         waits; cycles of the memory further in, of this one, of the main memory, each fixed and for a visit;
@@ -736,6 +738,8 @@ def _consider(
     tile: int,
     inside: int,
     blocks: Floats,
+    runs: int,
+    run: float,
     priced: Floats,
     plan: Plan,
     lattice: Lattice,
@@ -743,13 +747,21 @@ def _consider(
     best: float,
     work: Work,
 ) -> None:
-    """List a cut of a block for every stationary tensor with which it may beat the best."""
+    """List a cut of a block for every stationary tensor with which it may beat the best.
+
+    `runs` is the tensor whose reuse runs on from the step further in, or -1, and `run` its price of a visit.
+    If it stays no longer here, its reuse did not run on.
+    """
     for c in range(CLASSES):
         o = c % 3
+        if runs >= 0 and o != runs and plan.allowed[g, runs]:
+            continue
         reach = work.within[g, c, block]
         if reach == np.inf or (c >= 3 and _loops_here(o, block, blocks, lattice)):
             continue
         fixed, price = energy + priced[o, 2], priced[o, 1]
+        if o == runs:
+            fixed, price, reach = fixed - run, price + run, reach + run
         for t in range(3):
             if t != o:
                 fixed += priced[t, 0]
@@ -835,7 +847,8 @@ def _known(g: int, i: int, plan: Plan, goal: Goal, work: Work) -> bool:
         work.values[k] = value
     if worse:
         return True
-    if better and where[1] < 3:  # reuse that runs on outwards makes a label look better than it is
+    # Reuse that runs on outwards makes a label look better than it is.
+    if better and where[1] < 3 and label[12] >= 0:
         for k in range(9):
             best[k] = work.values[k]
     return False
@@ -870,19 +883,22 @@ def _spread(
     have: int,
     dive: bool,
     memory: bool,
+    unsure: bool,
     found: Found,
 ) -> int:
     """Labels of group g for everything listed for a block; how many there are now.
 
-    A dive keeps only the label of the least bound. If there are too many, a better half stays, and how
-    many went is counted.
+    A dive keeps only the label of the least bound, and that of the least bound among those whose reuse runs
+    on outwards, which are too good to be compared with others. If there are too many, a better half stays,
+    and how many went is counted. `unsure`: the labels may look better than they are.
     """
     room = work.labels.shape[1]
+    if dive and have == 0:
+        work.labels[g, :2, 0] = np.inf
+        have = 2
     digits, chosen = np.zeros(8, np.int64), np.zeros(8, np.int64)
     for c in range(CLASSES):
         o = c % 3
-        if dive and c >= 3 and g >= 2:
-            continue  # its bound is too good to be a guide
         for i in range(work.listed_at[c, 0, 9]):
             entry = work.listed[c, i]
             fixed, price = entry[0], entry[1]
@@ -912,9 +928,9 @@ def _spread(
                     if bound < best:
                         place = have
                         if dive:
-                            place = 0
-                        if dive and have > 0 and work.labels[g, 0, 0] <= bound:
-                            place = -1
+                            place = 1 if c >= 3 and g >= 2 else 0
+                            if work.labels[g, place, 0] <= bound:
+                                place = -1
                         if place == room:
                             have = _better_half(g, have, work)
                             found.numbers[5] += place - have
@@ -927,14 +943,13 @@ def _spread(
                                 label[3 + t] = entry[3 + t] * (visits if per_visit else 1.0)
                             label[6], label[7], label[8], label[9] = entry[6], inner, here, away
                             label[10], label[11] = entry[15], 0.0
+                            label[12] = -1.0 if unsure else (price if c >= 3 else 0.0)
                             where = work.label_at[g, place]
                             where[0], where[1] = at, c
                             where[10], where[11] = work.listed_at[c, i, 8], work.listed_at[c, i, 10]
                             for d in range(8):
                                 where[2 + d] = work.listed_at[c, i, d]
-                            if dive:
-                                have = 1
-                            elif not (memory and g > 0 and _known(g, place, plan, goal, work)):
+                            if not dive and not (memory and g > 0 and _known(g, place, plan, goal, work)):
                                 have += 1
                 if g == 0:
                     break
@@ -1410,6 +1425,8 @@ def best_first(
                     index,
                     w,
                     blocks,
+                    -1,
+                    0.0,
                     priced,
                     plan,
                     lattice,
@@ -1421,12 +1438,25 @@ def best_first(
                     full = full or work.listed_at[c, 0, 9] == work.listed.shape[1]
                 if full:
                     have[big] = _spread(
-                        big, block, plan, lattice, goal, best, work, int(have[big]), dive, memory, found
+                        big,
+                        block,
+                        plan,
+                        lattice,
+                        goal,
+                        best,
+                        work,
+                        int(have[big]),
+                        dive,
+                        memory,
+                        False,
+                        found,
                     )
                     full = False
                     for c in range(CLASSES):
                         work.listed_at[c, 0, 9] = 0
-        have[big] = _spread(big, block, plan, lattice, goal, best, work, int(have[big]), dive, memory, found)
+        have[big] = _spread(
+            big, block, plan, lattice, goal, best, work, int(have[big]), dive, memory, False, found
+        )
         # Depth first through the steps further out.
         g = big
         position[g] = -1
@@ -1456,7 +1486,9 @@ def best_first(
                     found.stationary[:] = found.order
                 continue
             where = work.label_at[g, position[g]]
+            runs = where[1] - 3 if where[1] >= 3 else -1
             g -= 1
+            unsure = label[12] < 0 or (runs >= 0 and not plan.allowed[g, runs])
             position[g] = -1
             have[g] = 0
             for w in range(many[g]):
@@ -1492,6 +1524,8 @@ def best_first(
                     0,
                     0,
                     blocks,
+                    runs,
+                    label[12],
                     priced,
                     plan,
                     lattice,
@@ -1500,7 +1534,7 @@ def best_first(
                     work,
                 )
                 have[g] = _spread(
-                    g, index, plan, lattice, goal, best, work, int(have[g]), dive, memory, found
+                    g, index, plan, lattice, goal, best, work, int(have[g]), dive, memory, unsure, found
                 )
         if dive and best < np.inf and probes == 0:
             dive = False

@@ -19,6 +19,18 @@ from chipfit.workload.network import DIMENSIONS, Loops
 
 OBJECTIVES = {"energy": bound.ENERGY, "latency": bound.LATENCY, "edp": bound.EDP, "dram": bound.ENERGY}
 
+#: Candidates after which a search gives up and says how far it may be from the best.
+EFFORT = 5e6
+
+#: What is said where the bounds say nothing.
+_WORST_GAP = 1e6
+
+#: Blocks of each way to hold tensors that are looked at before the proof.
+_PROBES = 4
+
+#: Of this, what the search among factors that divide may take before the others are looked at.
+_GLANCE = 0.2
+
 #: Names of the memories that hold a tensor, by level.
 Holds = tuple[tuple[str, ...], ...]
 
@@ -125,9 +137,11 @@ class MapSpace:
         return "tiles that divide" + (", ragged arrays" if self.ragged else "")
 
 
+_EVEN = MapSpace(ragged=False)
+
 #: Map spaces by name.
 SPACES = {
-    "even": MapSpace(ragged=False),
+    "even": _EVEN,
     "ragged": MapSpace(),
     "imperfect": MapSpace(imperfect=True),
 }
@@ -296,6 +310,7 @@ def find(
     most_cycles: float = math.inf,
     hint: Mapping | None = None,
     rules: Rules = RULES["chipfit"],
+    effort: float = EFFORT,
 ) -> Answer:
     """The best mapping of a nest onto a target.
 
@@ -313,6 +328,7 @@ def find(
         most_cycles: no mapping that takes longer.
         hint: a mapping that may be good: it speeds up the search and never changes the score.
         rules: what is counted.
+        effort: candidates looked at for each way to hold tensors, after which the best so far is taken.
 
     Raises:
         MappingError: an unknown objective, or even the smallest tiles do not fit, or nothing is as fast as
@@ -321,6 +337,9 @@ def find(
     if objective not in OBJECTIVES:
         raise MappingError(f"unknown objective '{objective}'{nearest(objective, OBJECTIVES)}")
     check_fits(label, target, widths)
+    if hint is None and space != _EVEN:
+        hint = _even_first(loops, target, widths, objective, mac_energy_j, streamed_words, streamed_energy_j,
+                           most_cycles, rules, effort)  # fmt: skip
     parts = stages(target)
     shape = geometry(loops, rules)
     most = max(part.array.elements if part.array else 1 for part in parts)
@@ -340,6 +359,7 @@ def find(
             inner=inner[setting.held_inside],
             goal=goal,
             ways=_ways(setting.plan, lattice),
+            effort=effort,
             chip=setting.chip._replace(scalars=alone if objective == "dram" else extra),
             shape=shape,
             lattice=lattice,
@@ -373,6 +393,37 @@ def find(
         cuts=sum(int(q.found.numbers[1]) for q in questions),
         priced=sum(int(q.found.numbers[3]) for q in questions),
     )
+
+
+def _even_first(
+    loops: Loops,
+    target: Target,
+    widths: Widths,
+    objective: str,
+    mac_energy_j: float,
+    streamed_words: float,
+    streamed_energy_j: float,
+    most_cycles: float,
+    rules: Rules,
+    effort: float,
+) -> Mapping | None:
+    """A mapping to begin with: of those whose factors divide, which are few."""
+    try:
+        return find(
+            loops,
+            target,
+            widths,
+            objective=objective,
+            mac_energy_j=mac_energy_j,
+            streamed_words=streamed_words,
+            streamed_energy_j=streamed_energy_j,
+            most_cycles=most_cycles,
+            rules=rules,
+            space=_EVEN,
+            effort=_GLANCE * effort,
+        ).mapping
+    except MappingError:
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -444,6 +495,7 @@ class _Question:
     lattice: Lattice
     inner: tuple[Floats, Floats]
     ways: tuple[Ints, Ints]
+    effort: float
     work: Work
     found: Found
     tables: Tables
@@ -481,7 +533,7 @@ class _Question:
         return float(
             bound.best_first(
                 plan, lattice, self.chip, self.tables, self.goal, base, inside, cost,
-                pending, ways, many, limit, 0 if exactly else _PROBES, EFFORT, self.found, work,
+                pending, ways, many, limit, 0 if exactly else _PROBES, self.effort, self.found, work,
             )
         )  # fmt: skip
 
@@ -510,16 +562,6 @@ class _Question:
             stationary=tuple(TENSORS[t] for t in self.found.stationary),
             holds=self.setting.holds,
         )
-
-
-#: Candidates after which a search gives up and says how far it may be from the best.
-EFFORT = 5e6
-
-#: What is said where the bounds say nothing.
-_WORST_GAP = 1e6
-
-#: Blocks of each way to hold tensors that are looked at before the proof.
-_PROBES = 4
 
 
 def _unit(made: Chip) -> float:
@@ -933,7 +975,7 @@ def _work(number: int, groups: int, tiles: int) -> Work:
         slices=taken("slices", (tiles,), own=False),
         heap=taken("heap", (tiles,), np.int64, own=False),
         keys=taken("keys", (tiles,), own=False),
-        labels=taken("labels", (groups, _LABELS, 3 + bound.WAITING), own=False),
+        labels=taken("labels", (groups, _LABELS, bound.LABEL), own=False),
         label_at=taken("label_at", (groups, _LABELS, 12), np.int64, own=False),
         listed=taken("listed", (bound.CLASSES, _LISTED, 16), own=False),
         listed_at=taken("listed_at", (bound.CLASSES, _LISTED, 11), np.int64, own=False),
