@@ -7,7 +7,7 @@ from small_models import images, residual, task
 from chipfit.compress.base import PassContext
 from chipfit.compress.graph import traced
 from chipfit.compress.quantize import Quantize
-from chipfit.train.finetune import FineTuning, blend, divergence, finetune, judge, outputs_of
+from chipfit.train.finetune import FineTuning, RunningMean, blend, divergence, finetune, judge, outputs_of
 
 BITS = tuple((n, 3, 3) for n in ("stem", "conv1", "conv2", "head"))
 
@@ -45,6 +45,20 @@ def test_retraining_follows_the_original() -> None:
     before = judge(model, data.train, wanted, data).loss
     finetune(model, original, data, FineTuning(epochs=20, warm_up=2))
     assert judge(model, data.train, wanted, data).loss < 0.7 * before
+
+
+def test_the_mean_forgets_the_first_steps() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    mean, wanted = RunningMean(model), 0.0
+    for step in range(40):
+        torch.nn.init.constant_(model.weight, float(step))
+        mean.add(model)
+        wanted += (step - wanted) * 9 / (10 + step)  # by hand: a tenth of the steps, and all but the first
+    averaged = mean.model(model)
+    assert abs(averaged.weight.item() - wanted) < 1e-4
+    assert 33 < wanted < 39
+    assert model.weight.item() == 39.0  # the model itself goes on as it was
 
 
 def test_a_run_that_goes_on_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
