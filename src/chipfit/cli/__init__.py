@@ -5,10 +5,19 @@ Exit status: 0 done · 1 a mistake that the user can mend · 2 usage · 3 the bu
 modules are imported by the command that needs them.
 """
 
-from chipfit.cli import cost, fit, gates, latency, measure, report, targets  # each adds its command to the program
+from chipfit.cli import (  # each adds its command to the program
+    cost,
+    fit,
+    gates,
+    latency,
+    measure,
+    report,
+    targets,
+    values,
+)
 from chipfit.cli.app import app
 
-__all__ = ["app", "cost", "fit", "gates", "latency", "main", "measure", "report", "targets"]
+__all__ = ["app", "cost", "fit", "gates", "latency", "main", "measure", "report", "targets", "values"]
 
 
 def main() -> None:

@@ -1,0 +1,360 @@
+"""Multiplier, weight values and supply voltage of a network, chosen together; then retraining.
+
+1. The network is quantised; its layers say what multipliers see (`cost.gates.streams`).
+2. Every multiplier is priced with these operands, weight value by weight value, and timed.
+3. For every multiplier and bound on delay, values of all layers are chosen (`compress.values`) whose energy,
+   at the voltage that the bound allows, is inside the budget. The choice of least damage is taken.
+4. The model is retrained with these values, its operands are measured anew, and it is exported beside the
+   table of its multiplier, which a target can name as its `mac_table`.
+
+The clock is the same for all: the slowest weight of the slowest multiplier, with the margin, just fits a
+period at the nominal voltage, unless `period_s` says otherwise. Energy is that of the gates of
+multiply-accumulate units, for one input of the network; leakage, registers and clock are in the table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from chipfit.compress.base import PassContext
+from chipfit.compress.graph import nest_layers, traced
+from chipfit.compress.quantize import Quantize
+from chipfit.compress.values import LayerWeights, ValueSet, choose_within, within_delay
+from chipfit.compress.weights import RestrictWeights, damages, layer_codes, layer_weights
+from chipfit.cost.gates.cells import CellLibrary
+from chipfit.cost.gates.characterise import characterise
+from chipfit.cost.gates.effort import embedded_library
+from chipfit.cost.gates.generate import MacDesign, generate_mac
+from chipfit.cost.gates.netlist import Netlist
+from chipfit.cost.gates.statistics import merged
+from chipfit.cost.gates.streams import LayerCodes, LayerEnergy, Streams, layer_energies, streams
+from chipfit.cost.gates.table import WeightTable, save_table
+from chipfit.errors import PassError, TargetError
+from chipfit.export.onnx import export
+from chipfit.hardware.voltage import DelayLaw, Supply
+from chipfit.report.record import write_atomically
+from chipfit.train.finetune import FineTuning, finetune, outputs_of
+from chipfit.train.task import Task, inputs_of, load_task
+
+CALIBRATION, IMAGES = 256, 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValuesConfig:
+    """What to choose values for, and how.
+
+    Attributes:
+        task: as for a fit.
+        budget: most energy of the gates, of that of the original on plain hardware and the first multiplier.
+        out: folder for the model, the table and the result.
+        multipliers: styles that may be chosen.
+        library: embedded cells.
+        bits: of weights and activations.
+        size: values of a layer at most.
+        gated: units whose weight or activation is zero do not switch.
+        delays: bounds on the delay of values that are tried, of the slowest weight.
+        margin: of every delay.
+        period_s: of the clock; None for what the slowest multiplier needs.
+        law: from time to spare to voltage.
+        one_set: the same values for all layers.
+        epochs: of retraining; None for the task's.
+        seed: of everything that is random.
+        data: folder of the task's data.
+    """
+
+    task: str
+    budget: float
+    out: Path
+    multipliers: tuple[str, ...] = ("array", "booth")
+    library: str = "generic"
+    bits: int = 8
+    size: int = 16
+    gated: bool = True
+    delays: tuple[float, ...] = (1.0, 0.9, 0.85)
+    margin: float = 0.0
+    period_s: float | None = None
+    law: DelayLaw = field(default_factory=DelayLaw)
+    one_set: bool = False
+    epochs: int | None = None
+    seed: int = 0
+    data: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.budget > 0:
+            raise PassError(f"the budget of values must be above 0, got {self.budget:g}")
+        if not self.multipliers or not self.delays:
+            raise PassError("at least one multiplier and one bound on delay are needed")
+
+
+class Operands:
+    """A quantised model with what its operands do and what a squared error of its weights damages."""
+
+    def __init__(self, model: nn.Module, inputs: torch.Tensor, *, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.codes: dict[str, LayerCodes] = layer_codes(model, inputs)
+        self.streams: dict[str, Streams] = {n: streams(c, n, rng=rng) for n, c in self.codes.items()}
+        self._model, self._inputs, self._seed = model, inputs, seed
+
+    @cached_property
+    def damage(self) -> dict[str, torch.Tensor]:
+        """By layer, as its weights."""
+        return damages(self._model, self._inputs, torch.Generator().manual_seed(self._seed))
+
+    @property
+    def macs(self) -> dict[str, float]:
+        """Multiplications of each layer for one input of the network."""
+        return {name: codes.macs_per_weight * codes.weights.size for name, codes in self.codes.items()}
+
+    def layers(
+        self, energies: Mapping[str, LayerEnergy], bits: int, *, gated: bool
+    ) -> dict[str, LayerWeights]:
+        """What choosing values needs, with the energies of a multiplier."""
+        return {
+            name: layer_weights(
+                codes, self.damage[name], energies[name].gated_j if gated else energies[name].plain_j, bits
+            )
+            for name, codes in self.codes.items()
+        }
+
+    def energy_j(self, energies: Mapping[str, LayerEnergy], *, gated: bool) -> float:
+        """Energy of all multiplications for one input of the network."""
+        total = 0.0
+        for name, codes in self.codes.items():
+            by_weight = energies[name].gated_j if gated else energies[name].plain_j
+            places = codes.weights - energies[name].weights[0]
+            total += codes.macs_per_weight * float(by_weight[places].sum())
+        return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """A multiplier, a bound on delay and the voltage it allows, with the values chosen for it.
+
+    `energy_j` and `damage` are those before retraining; `sets` is None where no values meet the budget.
+    """
+
+    multiplier: str
+    delay: float
+    supply: Supply
+    energy_j: float = float("inf")
+    damage: float = float("inf")
+    sets: Mapping[str, ValueSet] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValuesResult:
+    """What was found. Energies are those of the gates for one input of the network (J), after retraining.
+
+    `steps_j` has the energy after each step, from the original on plain hardware on.
+    """
+
+    task: str
+    multiplier: str
+    delay: float
+    supply_v: float
+    budget_j: float
+    energy_j: float
+    steps_j: Mapping[str, float]
+    accuracy_before: float
+    accuracy_after: float
+    values: Mapping[str, tuple[int, ...]]
+    options: tuple[Mapping[str, Any], ...]
+    model: Path
+    table: Path
+
+    @property
+    def budget_met(self) -> bool:
+        """Whether the retrained network keeps the budget, to a hundredth of it."""
+        return self.energy_j <= 1.01 * self.budget_j
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `chipfit values --json`."""
+        found = {**asdict(self), "model": str(self.model), "table": str(self.table)}
+        return {**found, "budget_met": self.budget_met}
+
+
+def fit_values(config: ValuesConfig) -> ValuesResult:
+    """Choose multiplier, values and voltage, retrain, and write model, table and result.
+
+    Raises:
+        ChipfitError: the task or an option is not usable, or no values meet the budget.
+    """
+    torch.set_num_threads(1)
+    task = load_task(config.task, config.data, config.seed)
+    original = traced(task.model)
+    context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
+    inputs = inputs_of(task.train, IMAGES)
+    widths = tuple((name, config.bits, config.bits) for name in nest_layers(original))
+    quantised = Quantize(bits=widths).apply(original, context)
+    before = Operands(quantised, inputs, seed=config.seed)
+    library = embedded_library(config.library)
+    units = {style: _unit(style, config) for style in config.multipliers}
+    tables = {style: _timed(unit, library, before, config) for style, unit in units.items()}
+    energies = {s: layer_energies(u, library, before.streams, seed=config.seed) for s, u in units.items()}
+    first = config.multipliers[0]
+    whole_j = before.energy_j(energies[first], gated=False)
+    found = options(before, energies, tables, config, config.budget * whole_j)
+    chosen = min(found, key=lambda option: option.damage)
+    if chosen.sets is None:
+        raise PassError(
+            f"no multiplier has values that take at most {config.budget:.3g} of the original's energy"
+        )
+    model = RestrictWeights.of(chosen.sets).apply(quantised, context)
+    _retrain(model, original, task, config)
+    after = Operands(model, inputs, seed=config.seed)
+    own = layer_energies(units[chosen.multiplier], library, after.streams, seed=config.seed)
+    scale = chosen.supply.energy_scale
+    steps_j = {
+        f"{config.bits}-bit original on {first}": whole_j,
+        f"original on {chosen.multiplier}": before.energy_j(energies[chosen.multiplier], gated=False),
+        "zero gating": before.energy_j(energies[chosen.multiplier], gated=config.gated),
+        "values, retrained": after.energy_j(own, gated=config.gated),
+        "voltage": after.energy_j(own, gated=config.gated) * scale,
+    }
+    config.out.mkdir(parents=True, exist_ok=True)
+    table = _table(tables[chosen.multiplier], own, after, chosen.supply, gated=config.gated)
+    data = export(model, inputs[:1], name=f"{task.name}-values")
+    write_atomically(config.out / "model.onnx", data)
+    result = ValuesResult(
+        task=config.task,
+        multiplier=chosen.multiplier,
+        delay=chosen.delay,
+        supply_v=chosen.supply.supply_v,
+        budget_j=config.budget * whole_j,
+        energy_j=steps_j["voltage"],
+        steps_j=steps_j,
+        accuracy_before=_accuracy(quantised, task),
+        accuracy_after=_accuracy(model, task),
+        values={name: one.values for name, one in chosen.sets.items()},
+        options=tuple(_told(option) for option in found),
+        model=config.out / "model.onnx",
+        table=save_table(table, config.out / "table.json"),
+    )
+    document = json.dumps(result.to_json(), indent=1).encode()
+    write_atomically(config.out / "values.json", document + b"\n")
+    return result
+
+
+def options(
+    operands: Operands,
+    energies: Mapping[str, Mapping[str, LayerEnergy]],
+    tables: Mapping[str, WeightTable],
+    config: ValuesConfig,
+    budget_j: float,
+) -> list[Option]:
+    """Every multiplier with every bound on delay, and the values of least damage inside the budget."""
+    slowest_s = {style: max(table.delay_s) for style, table in tables.items()}
+    period_s = config.period_s or max(slowest_s.values()) * (1 + config.margin)
+    found: list[Option] = []
+    reasons: list[str] = []
+    for style, table in tables.items():
+        layers = operands.layers(energies[style], config.bits, gated=config.gated)
+        values = next(iter(layers.values())).values
+        for share in config.delays:
+            limit_s = share * slowest_s[style]
+            try:
+                supply = config.law.lowest(limit_s, period_s, margin=config.margin)
+                fast = {n: within_delay(x, table.delay_of(values), limit_s) for n, x in layers.items()}
+            except (TargetError, PassError) as error:
+                reasons.append(f"{style}, delay {share:g}: {error}")
+                continue
+            option = Option(multiplier=style, delay=share, supply=supply)
+            found.append(_with_values(option, fast, config, budget_j))
+    if not found:
+        raise PassError("; ".join(reasons))
+    return found
+
+
+def _with_values(
+    option: Option, layers: Mapping[str, LayerWeights], config: ValuesConfig, budget_j: float
+) -> Option:
+    scale = option.supply.energy_scale
+    try:
+        sets = choose_within(layers, budget_j / scale, size=config.size, one_set=config.one_set)
+    except PassError:
+        return option
+    return replace(
+        option,
+        sets=sets,
+        energy_j=scale * sum(layer.energy_with(sets[name]) for name, layer in layers.items()),
+        damage=sum(layer.damage_with(sets[name]) for name, layer in layers.items()),
+    )
+
+
+def _told(option: Option) -> dict[str, Any]:
+    met = option.sets is not None
+    return {
+        "multiplier": option.multiplier,
+        "delay": option.delay,
+        "supply_v": option.supply.supply_v,
+        "energy_j": option.energy_j if met else None,
+        "damage": option.damage if met else None,
+    }
+
+
+def _unit(style: str, config: ValuesConfig) -> Netlist:
+    bits = config.bits
+    design = MacDesign(
+        style=style,  # type: ignore[arg-type]
+        weight_bits=bits,
+        activation_bits=bits,
+        sum_bits=2 * bits + 6,
+        activation_signed=False,
+    )
+    return generate_mac(design)
+
+
+def _timed(unit: Netlist, library: CellLibrary, operands: Operands, config: ValuesConfig) -> WeightTable:
+    """Delays of every weight value under the operands of all layers."""
+    rng = np.random.default_rng(config.seed)
+    macs = operands.macs
+    parts = {name: (macs[name], stream.plain) for name, stream in operands.streams.items()}
+    return characterise(unit, library, merged(parts, rng=rng), seed=config.seed)
+
+
+def _table(
+    table: WeightTable,
+    energies: Mapping[str, LayerEnergy],
+    operands: Operands,
+    supply: Supply,
+    *,
+    gated: bool,
+) -> WeightTable:
+    """The table of the multiplier with the energies of a model's own operands, at another voltage."""
+    macs = operands.macs
+    by_layer = [one.gated_j if gated else one.plain_j for one in (energies[name] for name in macs)]
+    mean_j = np.average(by_layer, axis=0, weights=list(macs.values()))
+    scale, slower = supply.energy_scale, supply.law.slowdown(supply.supply_v)
+    return replace(
+        table,
+        supply_v=round(table.supply_v * supply.supply_v / supply.law.nominal_v, 6),
+        operands=f"{len(macs)} layers, retrained, {'zero-gated' if gated else 'plain'} hardware",
+        energy_j=tuple((scale * mean_j).tolist()),
+        delay_s=tuple(slower * delay for delay in table.delay_s),
+        bound_s=tuple(slower * bound for bound in table.bound_s),
+        static_delay_s=slower * table.static_delay_s,
+        input_energy_j=scale * table.input_energy_j,
+        register_energy_j=scale * table.register_energy_j,
+        clock_energy_j=scale * table.clock_energy_j,
+        leakage_w=supply.leakage_scale * table.leakage_w,
+    )
+
+
+def _retrain(model: nn.Module, original: nn.Module, task: Task, config: ValuesConfig) -> None:
+    epochs = task.epochs if config.epochs is None else config.epochs
+    teacher = original.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if epochs:
+        finetune(model, teacher, task, FineTuning(epochs=epochs, learning_rate=task.learning_rate))
+
+
+def _accuracy(model: nn.Module, task: Task) -> float:
+    return task.metric(*outputs_of(model, task.test))
