@@ -84,19 +84,24 @@ def fit(
     out: Annotated[Path, typer.Option("--out", "-o", help="The device file to write.")] = Path("device.json"),
     name: Annotated[str | None, typer.Option(help="Of the device (default: that of its file).")] = None,
     unit: Unit = None,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(help="A device that is fitted already and may be alike; may be repeated."),
+    ] = None,
     page: Annotated[Path | None, typer.Option(help="Also write a page on the fit.")] = None,
     as_json: Json = False,
 ) -> None:
     """Fit a device to measured networks."""
     from chipfit.cost.latency.describe import describe
-    from chipfit.cost.latency.device import fit_device
+    from chipfit.cost.latency.device import fit_device, load_device
 
     if page is not None:
         from chipfit.report import html
 
         html.check_place(page)
     whole, known = _measured(space, measured, unit, 5)
-    device = fit_device(name or out.stem, whole, known)
+    sources = [load_device(path) for path in source or ()]
+    device = fit_device(name or out.stem, whole, known, sources=sources)
     document = describe(device, known.warnings)
     device.save(out)
     document["device"] = str(out)
@@ -138,7 +143,11 @@ def _print_fit(document: dict[str, Any]) -> None:
 def predict(
     device: Annotated[Path, typer.Argument(help="A file that 'chipfit latency fit' wrote.")],
     networks: Annotated[
-        list[str], typer.Argument(help="ONNX files, reference networks, or networks of the device's space.")
+        list[str],
+        typer.Argument(
+            help="ONNX files, reference networks, networks of the device's space, "
+            "a CSV table that names networks, or a whole space."
+        ),
     ],
     share: Annotated[
         float, typer.Option(min=0.01, max=0.999, help="Share of measurements that intervals cover.")
@@ -164,9 +173,9 @@ def predict(
 
 
 def _predict(device: Device, text: str, share: float, limit_ms: float | None) -> Prediction:
-    from chipfit.cost.latency.networks import single
+    from chipfit.cost.latency.networks import named
 
-    return device.predict(single(text, device.measured.name), share=share, budget_ms=limit_ms)
+    return device.predict(named(text, device.measured.name), share=share, budget_ms=limit_ms)
 
 
 def _print_predictions(document: dict[str, Any]) -> None:

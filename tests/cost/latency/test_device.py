@@ -118,6 +118,36 @@ def test_a_file_that_is_no_device_is_refused(tmp_path):
         load_device(tmp_path / "text.json")
 
 
+def test_a_source_device_that_is_alike_helps(space, truth):
+    """Three times as slow, with a term of its own that no simulated device has."""
+    places = space.codes[:, 2] * 1.5
+    rows = np.random.default_rng(2).choice(len(space), 12, replace=False)
+    many = np.random.default_rng(3).choice(len(space), 50, replace=False)
+    source = fit_device("source", space, Measurements(many, truth[many] + places[many]), FLEET)
+    target = Measurements(rows, 3 * (truth[rows] + places[rows]))
+    alone, helped = (fit_device("target", space, target, FLEET, sources=s) for s in ((), (source,)))
+    expected = 3 * (truth + places)
+    errors = [np.median(np.abs(d.predict(space).mean_ms / expected - 1)) for d in (alone, helped)]
+    assert errors[1] < 0.5 * errors[0]
+    again = Device.from_json(json.loads(json.dumps(helped.to_json())))
+    some = space.take(np.arange(30))
+    np.testing.assert_allclose(again.predict(some).mean_ms, helped.predict(some).mean_ms, rtol=1e-4)
+
+
+def test_very_many_measurements_are_thinned(space, truth, monkeypatch):
+    monkeypatch.setattr("chipfit.cost.latency.device.MOST", 30)
+    every = np.arange(len(space))
+    assert len(fit_device("many", space, Measurements(every, truth), FLEET).measured) == 30
+
+
+def test_networks_that_are_all_alike_cannot_be_told_apart(truth):
+    same = nb201.space(np.zeros((6, 6), dtype=np.uint8))
+    with pytest.raises(MeasurementError, match="the networks of 'nb201' all run the same kernels"):
+        fit_device("", same, Measurements(np.arange(6), truth[:6]), FLEET)
+    with pytest.raises(MeasurementError, match="nothing tells them apart"):
+        prior(same, FLEET)
+
+
 def test_the_description_has_every_sample(device):
     document = describe(device, ("a remark",))
     assert [row["network"] for row in document["networks"]] == list(device.measured.labels)

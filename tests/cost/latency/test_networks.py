@@ -8,7 +8,7 @@ import pytest
 
 from chipfit.cost.latency import fbnet, nb201
 from chipfit.cost.latency.models import fbnet_model, nb201_model
-from chipfit.cost.latency.networks import layer_kernels, network_space, open_space, single
+from chipfit.cost.latency.networks import layer_kernels, named, network_space, open_space
 from chipfit.errors import MeasurementError
 from chipfit.workload.from_onnx import load_onnx
 from chipfit.workload.library import load
@@ -107,7 +107,20 @@ def test_an_unknown_space_names_the_nearest():
 
 
 def test_one_network_is_a_label_a_name_or_a_file(tmp_path):
-    assert single("3-3-3-3-3-3", "nb201").codes is not None
-    assert single("lenet5", "nb201").codes is None
+    assert named("3-3-3-3-3-3", "nb201").codes is not None
+    assert named("lenet5", "nb201").codes is None
     onnx.save(nb201_model((3,) * 6, rng=np.random.default_rng(0)), tmp_path / "a.onnx")
-    assert nests(single(str(tmp_path / "a.onnx"), "nb201")) == pytest.approx(nests(single("333333", "nb201")))
+    assert nests(named(str(tmp_path / "a.onnx"), "nb201")) == pytest.approx(nests(named("333333", "nb201")))
+
+
+def test_many_networks_are_a_table_or_a_space(tmp_path):
+    table = tmp_path / "some.csv"
+    table.write_text("arch;other\n3-3-3-3-3-3;1\n333333;2\n1-1-1-1-1-1;3\n")
+    assert named(str(table), "nb201").labels == ("3-3-3-3-3-3", "1-1-1-1-1-1")
+    assert len(named("nb201", "nb201")) == 15625
+    table.write_text("arch\n9-9\n")
+    with pytest.raises(MeasurementError, match="'9-9' is no network of the space 'nb201'"):
+        named(str(table), "nb201")
+    table.write_text("arch\n")
+    with pytest.raises(MeasurementError, match="names no network"):
+        named(str(table), "nb201")

@@ -20,11 +20,15 @@ from chipfit.cost.latency.interval import probability_below, widths
 from chipfit.cost.latency.kernels import Kernel, KernelTable
 from chipfit.cost.latency.measurements import Measurements
 from chipfit.cost.latency.process import Inference, infer
-from chipfit.cost.latency.space import Space, Way
+from chipfit.cost.latency.space import Space, Way, check_differs
 from chipfit.errors import MeasurementError
 from chipfit.report.record import write_atomically
 
 FORMAT = "chipfit device 1"
+#: Most networks that a device is fitted to: time grows with their cube.
+MOST = 400
+#: Networks of the space on which sources are judged.
+_JUDGED = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +121,15 @@ class Prediction:
 
 
 @dataclass(frozen=True, eq=False)
+class Source:
+    """Another fitted device, with the mean and the deviation over the space of what it predicts (ms)."""
+
+    device: Device
+    mean_ms: float
+    spread_ms: float
+
+
+@dataclass(frozen=True, eq=False)
 class Device:
     """A device fitted to measured networks.
 
@@ -125,16 +138,27 @@ class Device:
         encoder: how the space looks that the networks are of.
         measured: the measured networks.
         latency_ms: what each took.
+        sources: devices that may treat networks alike; the measured networks say how much they do.
     """
 
     name: str
     encoder: Encoder
     measured: Space
     latency_ms: np.ndarray
+    sources: tuple[Source, ...] = ()
 
     @cached_property
-    def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.encoder.encode(self.measured)
+    def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return self._encode(self.measured)
+
+    def _encode(self, networks: Space) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What networks are compared by, by part; the first is not yet divided by devices."""
+        simulated, analytic, choices = self.encoder.encode(networks)
+        columns = [(s.device.moments(networks)[0] - s.mean_ms) / s.spread_ms for s in self.sources]
+        sources = (
+            np.stack(columns, axis=1) / np.sqrt(len(columns)) if columns else np.zeros((len(networks), 0))
+        )
+        return simulated, sources, analytic, choices
 
     @property
     def simulated(self) -> np.ndarray:
@@ -144,15 +168,9 @@ class Device:
     @cached_property
     def inference(self) -> Inference:
         """What the measured networks say."""
-        simulated, analytic, choices = self._parts
-        nothing = np.zeros((len(simulated), len(simulated)))
-        gram = [
-            simulated @ simulated.T / simulated.shape[1],
-            nothing,
-            analytic @ analytic.T,
-            choices @ choices.T,
-        ]
-        return infer(simulated, np.stack(gram), self.latency_ms)
+        gram = np.stack([part @ part.T for part in self._parts])
+        gram[0] /= self.simulated.shape[1]
+        return infer(self.simulated, gram, self.latency_ms)
 
     def predict(self, networks: Space, *, share: float = 0.9, budget_ms: float | None = None) -> Prediction:
         """What other networks take, and how surely.
@@ -173,10 +191,10 @@ class Device:
     def moments(self, networks: Space, *, noise: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of the latency of networks (ms), with or without the noise of measuring."""
         fit, weights = self.inference.fit, self.inference.weights
-        new, known = self.encoder.encode(networks), self._parts
-        nothing = np.zeros((len(networks), len(self.measured)))
-        cross = np.stack([(new[0] * weights) @ known[0].T, nothing, new[1] @ known[1].T, new[2] @ known[2].T])
-        own = [(new[0] ** 2) @ weights, np.zeros(len(networks)), (new[1] ** 2).sum(1), (new[2] ** 2).sum(1)]
+        new = self._encode(networks)
+        scaled = (new[0] * weights, *new[1:])
+        cross = np.stack([a @ b.T for a, b in zip(scaled, self._parts, strict=True)])
+        own = [(a * b).sum(1) for a, b in zip(scaled, new, strict=True)]
         mean = fit.mean(cross)
         # Far from all that was measured a linear law may point below zero.
         fastest = 0.05 * float(self.latency_ms.min())
@@ -200,6 +218,10 @@ class Device:
                 for w in self.measured.ways
             ],
             "latency_ms": self.latency_ms.tolist(),
+            "sources": [
+                {"device": s.device.to_json(), "mean_ms": s.mean_ms, "spread_ms": s.spread_ms}
+                for s in self.sources
+            ],
         }
 
     @classmethod
@@ -249,7 +271,12 @@ def _device(cls: type[Device], data: Mapping[str, Any]) -> Device:
         raise ValueError(f"'simulated' must have two rows of {fleet.devices} numbers")
     analytic = {str(name): (float(mean), float(spread)) for name, (mean, spread) in data["analytic"].items()}
     choices = {(int(place), int(value)): float(share) for place, value, share in data["choices"]}
-    return cls(str(data["name"]), Encoder(fleet, simulated, analytic, choices), measured, latency_ms)
+    sources = tuple(
+        Source(Device.from_json(s["device"]), float(s["mean_ms"]), float(s["spread_ms"]))
+        for s in data["sources"]
+    )
+    encoder = Encoder(fleet, simulated, analytic, choices)
+    return cls(str(data["name"]), encoder, measured, latency_ms, sources)
 
 
 def _kernel(row: Sequence[Any]) -> Kernel:
@@ -272,17 +299,37 @@ def _dense(rows: Sequence[Mapping[str, float]], networks: int, kernels: int) -> 
     return found
 
 
-def fit_device(name: str, space: Space, measurements: Measurements, fleet: Fleet | None = None) -> Device:
+def fit_device(
+    name: str,
+    space: Space,
+    measurements: Measurements,
+    fleet: Fleet | None = None,
+    sources: Sequence[Device] = (),
+) -> Device:
     """The device that took these times.
 
     Args:
         name: what to call it.
         space: that the measured networks are of.
-        measurements: of networks of the space.
+        measurements: of networks of the space; of very many, some at random are used.
         fleet: the simulated devices; the usual ones if left out.
+        sources: devices that are known already, of this space or another.
+
+    Raises:
+        MeasurementError: the networks of the space all run the same kernels.
     """
+    check_differs(space)
+    some = np.arange(0, len(space), max(1, len(space) // _JUDGED))
+    judged = [device.moments(space.take(some))[0] for device in sources]
+    known = tuple(
+        Source(device, float(latency_ms.mean()), float(latency_ms.std()) or 1.0)
+        for device, latency_ms in zip(sources, judged, strict=True)
+    )
+    used = np.arange(len(measurements))
+    if len(used) > MOST:
+        used = np.sort(np.random.default_rng(0).permutation(used)[:MOST])
     encoder = Encoder.of(space, fleet or Fleet())
-    return Device(name, encoder, space.take(measurements.rows), measurements.latency_ms)
+    return Device(name, encoder, space.take(measurements.rows[used]), measurements.latency_ms[used], known)
 
 
 def load_device(file: str | Path) -> Device:

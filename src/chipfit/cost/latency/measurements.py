@@ -95,22 +95,31 @@ def read_table(path: Path, unit: str | None = None) -> Table:
     """
     if unit is not None and unit not in _UNITS:
         raise MeasurementError(f"unknown unit '{unit}'{nearest(unit, _UNITS)}")
+    return parse_table(_text(path), str(path), unit)
+
+
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise MeasurementError(f"there is no file {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise MeasurementError(f"{path} cannot be read as text: {error}") from error
-    return parse_table(text, str(path), unit)
 
 
-def parse_table(text: str, file: str, unit: str | None = None) -> Table:
-    """The rows of a CSV text; see `read_table`."""
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+def _rows(text: str, file: str) -> list[tuple[int, list[str]]]:
+    """The rows that are not empty, with their lines; columns are parted by ',', ';' or tabs."""
+    delimiter = max(",;\t", key=text.lstrip("\n").partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     if not rows:
         raise MeasurementError(f"{file} is empty: expected a table with the columns network and latency_ms")
+    return rows
+
+
+def parse_table(text: str, file: str, unit: str | None = None) -> Table:
+    """The rows of a CSV text; see `read_table`."""
+    rows = _rows(text, file)
     header = [cell.strip() for cell in rows[0][1]]
     network, latency = _network_column(header, file), _latency_column(header, file)
     named = _unit_of(header[latency])
@@ -135,6 +144,17 @@ def parse_table(text: str, file: str, unit: str | None = None) -> Table:
         unit=unit or named or "ms",
         stated=unit is not None,
     )
+
+
+def read_labels(path: Path) -> list[str]:
+    """The networks that a CSV file names, in its order.
+
+    Raises:
+        MeasurementError: the file cannot be read, or no column names networks.
+    """
+    rows = _rows(_text(path), str(path))
+    column = _network_column([cell.strip() for cell in rows[0][1]], str(path))
+    return [row[column].strip() for _, row in rows[1:] if len(row) > column and row[column].strip()]
 
 
 def _network_column(header: Sequence[str], file: str) -> int:
@@ -286,16 +306,13 @@ def read_scores(path: Path, space: Space, column: str) -> np.ndarray:
     Raises:
         MeasurementError: the file or a column is missing, or a value is no number.
     """
-    try:
-        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MeasurementError(f"{path} cannot be read: {error}") from error
-    header = [name.strip() for name in rows[0]] if rows else []
+    rows = _rows(_text(path), str(path))
+    header = [name.strip() for name in rows[0][1]]
     if column not in header:
-        raise MeasurementError(f"{path} has no column '{column}'{nearest(column, header) if header else ''}")
+        raise MeasurementError(f"{path} has no column '{column}'{nearest(column, header)}")
     network, place, change = _network_column(header, str(path)), header.index(column), canonical(space)
     found = np.full(len(space), np.nan)
-    for line, row in enumerate(rows[1:], start=2):
+    for line, row in rows[1:]:
         if len(row) <= max(network, place):
             continue
         name = change(row[network].strip())

@@ -15,6 +15,7 @@ import numpy as np
 
 from chipfit.cost.latency import fbnet, nb201
 from chipfit.cost.latency.kernels import Counter, Kernel, elementwise
+from chipfit.cost.latency.measurements import read_labels
 from chipfit.cost.latency.space import Space, Way
 from chipfit.errors import MeasurementError, nearest
 from chipfit.workload.from_onnx import load_onnx
@@ -55,6 +56,10 @@ _KINDS = {
     "Gather": "copy",
     "Resize": "copy",
 }
+
+
+#: What reads the labels of a known space.
+_READERS = {"nb201": nb201.read_label, "fbnet": fbnet.read_label}
 
 
 def layer_kernels(layer: Layer) -> tuple[Kernel, ...]:
@@ -168,20 +173,41 @@ def _generated(text: str) -> list[tuple[str, Network]]:
     return found
 
 
-def single(text: str, space: str) -> Space:
-    """One network that a user names: of a known space by its label, a reference network, or an ONNX file.
+def named(text: str, space: str) -> Space:
+    """The networks that a user names: one of a known space by its label, a reference network, an ONNX file,
+    the networks of a table, or all of a space.
 
     Args:
-        text: the label, name or path.
+        text: the label, name or path; of a table, a CSV file with a column that names networks.
         space: of the device that is asked.
 
     Raises:
         MeasurementError: it is none of them.
         NetworkError: an ONNX file cannot be read.
     """
-    readers = {"nb201": nb201.read_label, "fbnet": fbnet.read_label}
-    codes = readers[space](text) if space in readers else None
+    if text in _READERS or Path(text).is_dir() or re.fullmatch(r"[\w.]+:\w+", text):
+        return open_space(text)
+    if text.endswith(".csv"):
+        return _tabled(Path(text), space)
+    codes = _READERS[space](text) if space in _READERS else None
     if codes is not None and not Path(text).exists():
-        row = np.array([codes], dtype=np.uint8)
-        return nb201.space(row) if space == "nb201" else fbnet.space(row)
+        return _coded(space, [codes])
     return network_space("", [(text, resolve(text))])
+
+
+def _coded(space: str, codes: Sequence[tuple[int, ...]]) -> Space:
+    rows = np.array(codes, dtype=np.uint8)
+    return nb201.space(rows) if space == "nb201" else fbnet.space(rows)
+
+
+def _tabled(path: Path, space: str) -> Space:
+    """The networks that a table names, each once."""
+    labels = list(dict.fromkeys(read_labels(path)))
+    if not labels:
+        raise MeasurementError(f"{path} names no network")
+    if space not in _READERS:
+        return network_space(space, [(label, resolve(label)) for label in labels])
+    codes = {label: _READERS[space](label) for label in labels}
+    if wrong := [label for label, found in codes.items() if found is None]:
+        raise MeasurementError(f"{path}: '{wrong[0]}' is no network of the space '{space}'")
+    return _coded(space, [found for found in dict.fromkeys(codes.values()) if found is not None])

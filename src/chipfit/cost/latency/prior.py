@@ -13,7 +13,7 @@ import numpy as np
 
 from chipfit.cost.latency.devices import Fleet
 from chipfit.cost.latency.process import Inference, infer
-from chipfit.cost.latency.space import Space, one_hot
+from chipfit.cost.latency.space import Space, check_differs, one_hot
 
 #: Components of less variance than this, of the largest, are left out.
 _NEGLIGIBLE = 1e-6
@@ -79,7 +79,12 @@ class Prior:
 
 
 def prior(space: Space, fleet: Fleet | None = None) -> Prior:
-    """The prior of a space without source devices."""
+    """The prior of a space without source devices.
+
+    Raises:
+        MeasurementError: the networks of the space all run the same kernels.
+    """
+    check_differs(space)
     simulated, loadings = components((fleet or Fleet()).latencies(space.kernels, space.ways))
     analytic, _ = components(np.stack(list(space.features.values()), axis=1))
     choices = np.zeros((len(space), 0))

@@ -22,6 +22,9 @@ _SCALES = ((0.1, 0.3, 1.0, 3.0), (0.0, 0.3, 1.0, 3.0), (0.0, 0.01, 0.05), (0.001
 _NOISES, _POWERS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.5), (0.0, 1.0, 2.0)
 #: Variance of the level, degrees of freedom of the noise, and how often samples are weighed again.
 _LEVEL, _FREEDOM, _ROUNDS = 2.0, 3.0, 3
+#: Samples above which only the best settings for some of them are tried, how many these are, and the most
+#: samples that are called outliers one by one.
+_MANY, _FEW_SETTINGS, _MOST_OUTLIERS = 60, 4, 15
 #: Latency over `Fit.centre_ms` beyond which noise grows or shrinks no more.
 _LEVELS = (0.05, 20.0)
 #: Logarithm of how probable an outlier is, times its density; how much it is believed at least.
@@ -94,6 +97,50 @@ class Fit:
         return np.sqrt(np.maximum(second - np.square(first), 1e-12)) * self.spread_ms
 
 
+@dataclass(frozen=True, eq=False)
+class _Settings:
+    """Rows of the grid, and the covariance of the samples in each, shape (setting, sample, sample)."""
+
+    scales: np.ndarray
+    noise: np.ndarray
+    power: np.ndarray
+    covariance: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, gram: np.ndarray) -> _Settings:
+        scales = rows[:, : len(gram)]
+        return cls(scales, rows[:, -2], rows[:, -1], np.tensordot(scales, gram, 1) + _LEVEL)
+
+    def take(self, rows: np.ndarray) -> _Settings:
+        return _Settings(self.scales[rows], self.noise[rows], self.power[rows], self.covariance[rows])
+
+
+class _Solution:
+    """The process in every setting, with samples trusted so much at such levels of latency.
+
+    `error` and `variance` are of each sample as the others predict it: how far off that is, and how far
+    a new measurement would be (Rasmussen and Williams, 2006, eq. (5.12), with the sample's own noise).
+    """
+
+    def __init__(self, settings: _Settings, y: np.ndarray, trust: np.ndarray, level: np.ndarray) -> None:
+        own = settings.noise[:, None] * level ** (2 * settings.power[:, None])
+        total = settings.covariance + (own / trust)[:, :, None] * np.eye(len(y))
+        self.inverses = np.linalg.inv(np.linalg.cholesky(total))
+        whitened = self.inverses @ y
+        self.alphas = np.einsum("sji,sj->si", self.inverses, whitened)
+        self.evidence = -0.5 * (whitened**2).sum(1) + np.log(np.einsum("sii->si", self.inverses)).sum(1)
+        self.precision = np.einsum("sji,sji->si", self.inverses, self.inverses)
+        self.error = self.alphas / self.precision
+        self.variance = 1 / self.precision - own / trust + own
+        weights = np.exp(self.evidence - self.evidence.max())
+        self.weights = weights / weights.sum()
+
+    def without(self) -> np.ndarray:
+        """The evidence if one sample more were an outlier, shape (setting, sample)."""
+        change = 0.5 * (self.error**2 * self.precision - np.log(self.precision))
+        return self.evidence[:, None] + _OUTLIER + change
+
+
 def fit(gram: np.ndarray, latency_ms: np.ndarray, among: Fit | None = None) -> Fit:
     """The process given measured samples.
 
@@ -102,69 +149,65 @@ def fit(gram: np.ndarray, latency_ms: np.ndarray, among: Fit | None = None) -> F
         latency_ms: what was measured (ms), positive.
         among: a fit whose settings are the only ones to try; the whole grid if left out.
     """
-    settings = _grid(gram) if among is None else np.concatenate([among.scales, among.noise], axis=1)
-    scales, noise, power = settings[:, : len(gram)], settings[:, -2], settings[:, -1]
     centre_ms = float(np.median(latency_ms))
-    middle_ms = 1.4826 * float(
-        np.median(np.abs(latency_ms - centre_ms))
-    )  # of a normal distribution, its deviation
-    spread_ms = 0.5 * (middle_ms + float(latency_ms.std())) or centre_ms
+    # 1.4826 times it is the deviation, if the distribution is normal.
+    middle_ms = float(np.median(np.abs(latency_ms - centre_ms)))
+    spread_ms = 0.5 * (1.4826 * middle_ms + float(latency_ms.std())) or centre_ms
     y = (latency_ms - centre_ms) / spread_ms
-    trust, level = np.ones(len(y)), np.ones(len(y))
-    covariance = np.tensordot(scales, gram, 1) + _LEVEL
-    doubted = np.zeros(len(y), dtype=bool)
-    rounds = -1  # while outliers are looked for
-    while True:
-        own = noise[:, None] * level ** (2 * power[:, None])
-        total = covariance + (own / trust)[:, :, None] * np.eye(len(y))
-        inverses = np.linalg.inv(np.linalg.cholesky(total))
-        whitened = inverses @ y
-        alphas = np.einsum("sji,sj->si", inverses, whitened)
-        evidence = -0.5 * (whitened**2).sum(1) + np.log(np.einsum("sii->si", inverses)).sum(1)
-        precision = np.einsum("sji,sji->si", inverses, inverses)
-        error, variance = alphas / precision, 1 / precision - own / trust + own
-        # What the evidence would be if one sample more were an outlier, shape (setting, sample).
-        without = evidence[:, None] + _OUTLIER + 0.5 * (error**2 * precision - np.log(precision))
-        if rounds < 0:
-            if len(evidence) > _KEPT:
-                best = np.argsort(-np.maximum(evidence, without.max(1)))[:_KEPT]
-                scales, noise, power, covariance = scales[best], noise[best], power[best], covariance[best]
-                inverses, alphas, evidence, without = (
-                    inverses[best],
-                    alphas[best],
-                    evidence[best],
-                    without[best],
-                )
-                error, variance = error[best], variance[best]
-            gain = np.where(doubted, -np.inf, np.logaddexp.reduce(without, axis=0))
-            worst = int(np.argmax(gain))
-            if gain[worst] > np.logaddexp.reduce(evidence) and doubted.sum() < len(y) // 4:
-                doubted[worst], trust[worst] = True, _LEAST_TRUST
-                continue
-            rounds = 0
-        weights = np.exp(evidence - evidence.max())
-        weights /= weights.sum()
-        expected = weights @ (y - error)
-        left_out_ms = expected * spread_ms + centre_ms
-        if rounds == _ROUNDS:
-            break
-        rounds += 1
-        surprise = weights @ (error**2 / variance)
+    settings = _Settings.of(_candidates(gram, latency_ms, among), gram)
+    settings, trust = _without_outliers(settings, y)
+    level = np.ones(len(y))
+    found = _Solution(settings, y, trust, level)
+    for _ in range(_ROUNDS):
+        surprise = found.weights @ (found.error**2 / found.variance)
         trust = np.clip((_FREEDOM + 1) / (_FREEDOM + surprise), _LEAST_TRUST, 2.0)
-        level = np.clip(left_out_ms / centre_ms, *_LEVELS)
-    between = weights @ (y - error) ** 2 - expected**2
-    kept = weights > _LEAST_WEIGHT
+        left_out = found.weights @ (y - found.error) * spread_ms + centre_ms
+        level = np.clip(left_out / centre_ms, *_LEVELS)
+        found = _Solution(settings, y, trust, level)
+    expected = found.weights @ (y - found.error)
+    between = np.maximum(found.weights @ (y - found.error) ** 2 - expected**2, 0)
+    deviation_ms = np.sqrt(found.weights @ found.variance + between) * spread_ms
+    kept = found.weights > _LEAST_WEIGHT
     return Fit(
         centre_ms=centre_ms,
         spread_ms=spread_ms,
-        weights=weights[kept] / weights[kept].sum(),
-        scales=scales[kept],
-        noise=np.stack([noise, power], axis=1)[kept],
-        alphas=alphas[kept],
-        inverses=inverses[kept],
+        weights=found.weights[kept] / found.weights[kept].sum(),
+        scales=settings.scales[kept],
+        noise=np.stack([settings.noise, settings.power], axis=1)[kept],
+        alphas=found.alphas[kept],
+        inverses=found.inverses[kept],
         trust=trust,
-        left_out=np.stack([left_out_ms, np.sqrt(weights @ variance + np.maximum(between, 0)) * spread_ms]),
+        left_out=np.stack([expected * spread_ms + centre_ms, deviation_ms]),
     )
+
+
+def _candidates(gram: np.ndarray, latency_ms: np.ndarray, among: Fit | None) -> np.ndarray:
+    """Rows of the grid to try: all, or those of a fit; of many samples, the best for some of them."""
+    if among is not None:
+        return np.concatenate([among.scales, among.noise], axis=1)
+    if len(latency_ms) <= _MANY:
+        return _grid(gram)
+    some = np.linspace(0, len(latency_ms) - 1, _MANY).astype(int)
+    found = fit(gram[:, some][:, :, some], latency_ms[some])
+    best = np.argsort(-found.weights)[:_FEW_SETTINGS]
+    return np.concatenate([found.scales[best], found.noise[best]], axis=1)
+
+
+def _without_outliers(settings: _Settings, y: np.ndarray) -> tuple[_Settings, np.ndarray]:
+    """The better settings, and what each sample is trusted: little, if the evidence is larger without it."""
+    trust, doubted = np.ones(len(y)), np.zeros(len(y), dtype=bool)
+    while True:
+        found = _Solution(settings, y, trust, np.ones(len(y)))
+        evidence, without = found.evidence, found.without()
+        if len(evidence) > _KEPT:
+            best = np.argsort(-np.maximum(evidence, without.max(1)))[:_KEPT]
+            settings, evidence, without = settings.take(best), evidence[best], without[best]
+        gain = np.where(doubted, -np.inf, np.logaddexp.reduce(without, axis=0))
+        worst = int(np.argmax(gain))
+        enough = doubted.sum() >= min(len(y) // 4, _MOST_OUTLIERS)
+        if enough or gain[worst] <= np.logaddexp.reduce(evidence):
+            return settings, trust
+        doubted[worst], trust[worst] = True, _LEAST_TRUST
 
 
 def likeness(simulated: np.ndarray, latency_ms: np.ndarray, first: Fit) -> np.ndarray:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from chipfit.cost.latency.kernels import KernelTable
+from chipfit.errors import MeasurementError
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +111,18 @@ def _weights(table: KernelTable) -> tuple[np.ndarray, tuple[str, ...]]:
 def _level(table: KernelTable) -> np.ndarray:
     """The resolution of each kernel: log4 of its output pixels, rounded."""
     return np.round(np.log2(np.maximum(table.column("pixels"), 1)) / 2)
+
+
+def check_differs(space: Space) -> None:
+    """Refuse a space in which nothing tells networks apart.
+
+    Raises:
+        MeasurementError: all networks run the same kernels.
+    """
+    if not any(np.ptp(way.counts, axis=0).any() for way in space.ways):
+        raise MeasurementError(
+            f"the networks of '{space.name}' all run the same kernels: nothing tells them apart"
+        )
 
 
 def one_hot(codes: np.ndarray) -> np.ndarray:
