@@ -1,0 +1,108 @@
+"""Answers kept on disk."""
+
+import multiprocessing
+import sqlite3
+
+import pytest
+
+from chipfit.cost.mapping import analytical, cache
+from chipfit.cost.mapping.analytical import Analytical
+from chipfit.cost.mapping.mapper import Answer, Mapping
+from chipfit.hardware.load import load_target
+from chipfit.workload.library import load
+
+ONES = (1, 1, 1, 1, 1, 1, 1, 1)
+ANSWER = Answer(
+    mapping=Mapping(tiles=(ONES,), rows=(ONES,), columns=(ONES,), stationary=("input",), holds=(("input",),)),
+    score=0.1,
+    gap=0.0,
+    cuts=1,
+    priced=2,
+)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "chipfit" / "mappings.sqlite"
+
+
+def never():
+    raise AssertionError("it was known")
+
+
+def test_an_answer_is_found_once(home):
+    assert cache.remembered("question", lambda: ANSWER) == ANSWER
+    assert cache.remembered("question", never) == ANSWER
+    assert home.is_file()
+
+
+def test_another_question_is_asked_again(home):
+    cache.remembered("question", lambda: ANSWER)
+    with pytest.raises(AssertionError, match="it was known"):
+        cache.remembered("another", never)
+
+
+def test_the_program_is_part_of_the_question(home, monkeypatch):
+    cache.remembered("question", lambda: ANSWER)
+    monkeypatch.setattr(cache, "_program", lambda: "changed")
+    with pytest.raises(AssertionError, match="it was known"):
+        cache.remembered("question", never)
+
+
+def test_a_deleted_cache_is_made_again(home):
+    cache.remembered("question", lambda: ANSWER)
+    for file in home.parent.iterdir():
+        file.unlink()
+    assert cache.remembered("other", lambda: ANSWER) == ANSWER
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"mapping": 3}', '{"score": 1}', "null"])
+def test_a_spoilt_entry_is_searched_again(home, text):
+    cache.remembered("question", lambda: ANSWER)
+    with sqlite3.connect(home) as database:
+        database.execute("UPDATE answers SET answer = ?", (text,))
+    assert cache.remembered("question", lambda: ANSWER) == ANSWER
+
+
+def test_a_file_that_is_no_database_does_no_harm(home):
+    home.parent.mkdir()
+    home.write_text("not a database, but long enough to be looked at as if it were one")
+    assert cache.remembered("question", lambda: ANSWER) == ANSWER
+    assert cache.remembered("question", lambda: ANSWER) == ANSWER
+
+
+def test_a_folder_that_cannot_be_made_does_no_harm(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache.remembered("question", lambda: ANSWER) == ANSWER
+
+
+def write_many(first):
+    for number in range(first, first + 40):
+        cache.remembered(f"question {number}", lambda: ANSWER)
+
+
+def test_several_processes_write_at_once(home):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=write_many, args=(first,)) for first in (0, 20)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    with sqlite3.connect(home) as database:
+        assert database.execute("SELECT count(*) FROM answers").fetchone() == (60,)
+    for number in range(60):
+        assert cache.remembered(f"question {number}", never) == ANSWER
+
+
+def test_a_layer_from_the_disk_costs_what_it_cost(home, monkeypatch):
+    layer = load("lenet5").with_bits(8, 8).layers[0]
+    target = load_target("eyeriss")
+    analytical._map.cache_clear()
+    first = Analytical().layer(layer, target)
+    analytical._map.cache_clear()
+    monkeypatch.setattr(analytical, "find", never)
+    assert Analytical().layer(layer, target) == first
+    analytical._map.cache_clear()
