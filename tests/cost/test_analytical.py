@@ -161,3 +161,13 @@ def test_a_chip_of_one_memory_unrolls_what_its_array_can():
     # All 60 multiply at once: 12 weights and 15 inputs in, 20 sums out.
     assert found.cost.dram_bits == (12 + 15 + 20) * 16
     assert found.latency_by_component_s["compute"] == 1
+
+
+def test_half_of_a_double_buffered_memory_is_for_tiles_to_come():
+    layer, target = nest_layer(Loops(K=4, C=4, P=4)), eye16(shared_file=True)
+    inner = target.levels[-1]
+    assert inner.size_bits is not None
+    whole = replace(target, levels=(*target.levels[:-1], replace(inner, double_buffered=True)))
+    half = replace(target, levels=(*target.levels[:-1], replace(inner, size_bits=inner.size_bits // 2)))
+    assert Analytical().layer(layer, whole) == Analytical().layer(layer, half)
+    assert whole.levels[-1].room_words == inner.size_bits // inner.word_bits // 2

@@ -227,11 +227,13 @@ def test_the_example_dataflows_are_named_as_their_files():
 
 def test_what_a_level_lets_pass_by_loops_over_and_keeps_is_read():
     text = TOY.replace(
-        "source: a book", "may_bypass: [output]\n    loops: [K, C, P]\n    stationary: [weight, output]"
+        "source: a book",
+        "may_bypass: [output]\n    loops: [K, C, P]\n    stationary: [weight, output]\n    double_buffered: true",
     ).replace("holds: [weight]", "holds: [weight]\n    loops: []")
     dram, buffer, registers = parse_target(text, "toy.yaml").levels
     assert (buffer.may_bypass, buffer.loops) == (("output",), ("K", "C", "P"))
     assert buffer.stationary == ("weight", "output")
+    assert (buffer.double_buffered, registers.double_buffered) == (True, False)
     assert (registers.loops, registers.stationary) == ((), TENSORS)
     assert (dram.may_bypass, dram.loops, dram.stationary) == ((), DIMENSIONS, TENSORS)
 

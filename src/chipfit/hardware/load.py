@@ -21,6 +21,7 @@
         may_bypass: [output]                     what may pass by if that is better; left out: nothing
         loops: [K, C, P, Q]                      dimensions it may loop over; left out: N G K C P Q R S
         stationary: [weight]                     of what one tile may stay; left out: any tensor
+        double_buffered: true                    half is for the tiles that come next; left out: false
     arrays:
       - name: pe
         below: buffer                            what is further in exists once per element
@@ -363,6 +364,7 @@ class _Level(_Part):
     may_bypass: _TensorsIfAny = ()
     loops: _Dimensions = DIMENSIONS
     stationary: _Tensors = TENSORS
+    double_buffered: Annotated[bool, Field(strict=True)] = False
     source: _Text | None = None
     sources: _Sources = Field(default_factory=dict)
 
@@ -758,6 +760,7 @@ def _level(level: _Level, clock_hz: float, whole: str) -> MemoryLevel:
         may_bypass=level.may_bypass,
         loops=level.loops,
         stationary=level.stationary,
+        double_buffered=level.double_buffered,
     )
 
 

@@ -42,8 +42,9 @@ class MemoryLevel:
     """One level of storage. `size_bits` (None: unbounded) and bandwidth are per instance.
 
     A tensor in `may_bypass` passes by if that is better. `loops` are the dimensions over which the
-    level may loop; `stationary` the tensors of which one tile may stay while others change. Levels
-    side by side (of different tensors, with nothing between them) share their loops: what all allow.
+    level may loop; `stationary` the tensors of which one tile may stay while others change. A level that
+    is `double_buffered` takes the next tiles in while it works on these. Levels side by side (of
+    different tensors, with nothing between them) share their loops: what all allow.
     """
 
     name: str
@@ -57,6 +58,14 @@ class MemoryLevel:
     may_bypass: tuple[str, ...] = ()
     loops: tuple[str, ...] = LOOPS
     stationary: tuple[str, ...] = TENSORS
+    double_buffered: bool = False
+
+    @property
+    def room_words(self) -> int | None:
+        """Words that tiles in use may take: half of all if the next ones come in meanwhile."""
+        if self.size_bits is None:
+            return None
+        return self.size_bits // self.word_bits // (2 if self.double_buffered else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -454,7 +463,10 @@ def _numbers(target: Target) -> list[Number]:
     for level in target.levels:
         key = f"levels.{level.name}"
         if level.size_bits is not None:
-            add(f"{key}.size", level.size_bits, "bit", binary(level.size_bits), level.source)
+            size = binary(level.size_bits) + (
+                ", half of it for tiles to come" if level.double_buffered else ""
+            )
+            add(f"{key}.size", level.size_bits, "bit", size, level.source)
         count(f"{key}.word_bits", level.word_bits, "bit", level.source)
         if (bits := level.bandwidth_bits_per_cycle) is not None:
             add(f"{key}.bandwidth", bits, "bit/cycle", f"{bits:.4g} bit/cycle", level.source)

@@ -162,7 +162,7 @@ def explain(layer: Layer, cost: LayerCost, target: Target) -> tuple[Memory, ...]
             Memory(
                 name=level.name,
                 word_bits=level.word_bits,
-                capacity_words=None if level.size_bits is None else level.size_bits // level.word_bits,
+                capacity_words=level.room_words,
                 instances=instances,
                 available=available,
                 tied=stage.tied,

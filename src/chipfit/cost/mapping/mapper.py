@@ -207,8 +207,8 @@ def chip(
         kept[i] = [i == 0 or tensor in of_level for tensor in TENSORS]
         word = level.word_bits
         per_word[i] = [word // b if b <= word else -math.ceil(b / word) for b in bits]
-        if level.size_bits is not None:
-            capacity[i] = level.size_bits // word
+        if level.room_words is not None:
+            capacity[i] = level.room_words
         price[0, i] = level.read_energy_j
         price[1, i] = level.write_energy_j
         if level.bandwidth_bits_per_cycle is not None:
@@ -1013,15 +1013,16 @@ def check_fits(label: str, target: Target, widths: Widths) -> None:
         MappingError: they do not; the message names the layer, the memory and the words.
     """
     for level in target.levels[1:]:
-        if level.size_bits is None:
+        available = level.room_words
+        if available is None:
             continue
         bits = {"input": widths.input, "weight": widths.weight, "output": widths.partial_sum}
         needed = {tensor: -(-bits[tensor] // level.word_bits) for tensor in TENSORS if tensor in level.holds}
-        available = level.size_bits // level.word_bits
         if sum(needed.values()) > available:
             parts = ", ".join(f"{tensor} {count}" for tensor, count in needed.items())
+            half = " for tiles in use" if level.double_buffered else ""
             raise MappingError(
                 f"layer '{label}' does not fit {target.name}: memory '{level.name}' has {available} words of "
-                f"{level.word_bits} bits, but one element of each tensor that it holds takes "
+                f"{level.word_bits} bits{half}, but one element of each tensor that it holds takes "
                 f"{sum(needed.values())} ({parts})"
             )
