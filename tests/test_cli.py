@@ -103,6 +103,46 @@ class TestCost:
         )
         assert str(tmp_path / "none.onnx") in mistake("cost", tmp_path / "none.onnx", "-t", "eyeriss")
 
+    def test_a_layer_may_be_held_to_its_least_latency(self):
+        asked = ("cost", "lenet5", "-t", "eye3", "--bits", "16,16")
+        fast, cheap = document(*asked, "--objective", "latency"), document(*asked, "--objective", "energy")
+        between = document(*asked, "--objective", "energy", "--slower", "1.2")
+        assert between["totals"]["latency_s"] <= 1.2 * fast["totals"]["latency_s"]
+        energies = [report["totals"]["energy_j"] for report in (cheap, between, fast)]
+        assert energies == sorted(energies)
+        assert "exact mapper for energy within 1.2 times the least latency" in between["method"]
+
+    def test_rules_of_another_tool_count_less(self):
+        # Timeloop charges no read of a sum that leaves its memory, and all else here is counted alike.
+        asked = ("cost", "lenet5", "-t", "eye3", "--bits", "16,16", "--objective", "energy")
+        theirs, ours = document(*asked, "--rules", "timeloop"), document(*asked, "--rules", "accelforge")
+        assert theirs["totals"]["energy_j"] < ours["totals"]["energy_j"]
+        assert theirs["method"].endswith("counted as timeloop")
+
+    def test_a_smaller_map_space_holds_nothing_better(self):
+        asked = ("cost", "lenet5", "-t", "eyeriss", "--bits", "8,8", "--objective", "latency", "--space")
+        even, ragged = document(*asked, "even"), document(*asked, "ragged")
+        assert ragged["totals"]["latency_s"] <= even["totals"]["latency_s"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--space", "evn"), "unknown map space 'evn', did you mean 'even'?"),
+            (("--rules", "timelop"), "unknown rules 'timelop', did you mean 'timeloop'?"),
+            (("--slower", "0.5"), "slower is 0.5: a layer takes at least 1 times its least latency"),
+            (
+                ("--estimator", "roofline", "--slower", "2"),
+                "--space, --rules and --slower mean nothing to the estimator 'roofline'",
+            ),
+            (
+                ("--rules", "timeloop", "--page", "a.html"),
+                "--page shows what chipfit counts: leave out --rules",
+            ),
+        ],
+    )
+    def test_searches_that_cannot_be(self, arguments, message):
+        assert mistake("cost", "lenet5", "-t", "eye3", *arguments) == message
+
     @pytest.mark.parametrize("text", ["8", "8,", "a,b", "4,8,8", "-4,8", ""])
     def test_bits_that_are_not_two_widths_are_a_usage_error(self, text):
         message = usage("cost", "lenet5", "-t", "eyeriss", f"--bits={text}")
