@@ -8,7 +8,7 @@ import pytest
 
 from chipfit.cost.latency import fbnet, nb201
 from chipfit.cost.latency.models import fbnet_model, nb201_model
-from chipfit.cost.latency.networks import layer_kernels, named, network_space, open_space
+from chipfit.cost.latency.networks import layer_kernels, longest_chain, named, network_space, open_space
 from chipfit.errors import MeasurementError
 from chipfit.workload.from_onnx import load_onnx
 from chipfit.workload.library import load
@@ -124,3 +124,34 @@ def test_many_networks_are_a_table_or_a_space(tmp_path):
     table.write_text("arch\n")
     with pytest.raises(MeasurementError, match="names no network"):
         named(str(table), "nb201")
+
+
+def chains(network, lengths):
+    """The longest of all chains, by trying every one."""
+    reads = [
+        {t.name for t in (*layer.inputs, *([layer.weight] if layer.weight else []))}
+        for layer in network.layers
+    ]
+    writes = [{t.name for t in layer.outputs} for layer in network.layers]
+
+    def longest(place):
+        after = [p for p in range(place + 1, len(reads)) if writes[place] & reads[p]]
+        return lengths[place] + max(map(longest, after), default=0)
+
+    return max(map(longest, range(len(reads))))
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet8"])
+def test_the_longest_chain_is_as_long_as_the_longest_of_all(name):
+    network = load(name)
+    for lengths in ([float(layer.macs) for layer in network.layers], [1.0] * len(network.layers)):
+        found = longest_chain(network, lengths)
+        assert sum(lengths[place] for place in found) == chains(network, lengths)
+
+
+def test_branches_are_off_the_longest_chain():
+    space = network_space("mine", [("a", load("googlenet")), ("b", load("lenet5"))])
+    (way,) = space.ways
+    whole, chain = way.counts.sum(1), way.paths[2].sum(1)
+    assert chain[0] < 0.7 * whole[0]
+    assert chain[1] == whole[1]

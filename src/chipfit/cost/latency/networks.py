@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,12 @@ _KINDS = {
 }
 
 
+#: By what the longest chain of layers is found: operations, traffic, layers.
+_LENGTHS: tuple[Callable[[Layer], float], ...] = (
+    lambda layer: float(layer.macs),
+    lambda layer: float(sum(tensor.elements for tensor in (*layer.inputs, *layer.outputs))),
+    lambda layer: 1.0,
+)
 #: What reads the labels of a known space.
 _READERS = {"nb201": nb201.read_label, "fbnet": fbnet.read_label}
 
@@ -108,14 +114,44 @@ def network_space(name: str, networks: Sequence[tuple[str, Network]]) -> Space:
             f"space '{name}': more than one network is called {', '.join(map(repr, double))}"
         )
     counter = Counter()
-    rows = [
-        [place for layer in n.layers for place in counter.places(layer_kernels(layer))] for _, n in networks
-    ]
+    rows = [[counter.places(layer_kernels(layer)) for layer in network.layers] for _, network in networks]
     table = counter.table()
     counts = np.zeros((len(rows), len(table)), dtype=np.float32)
-    for row, places in enumerate(rows):
-        np.add.at(counts[row], places, 1)
-    return Space(name, tuple(labels), table, (Way(counts),))
+    paths = np.zeros((len(_LENGTHS), *counts.shape), dtype=np.float32)
+    for row, (places, (_, network)) in enumerate(zip(rows, networks, strict=True)):
+        _count(counts[row], places)
+        for path, length in zip(paths, _LENGTHS, strict=True):
+            chain = longest_chain(network, [length(layer) for layer in network.layers])
+            _count(path[row], [places[layer] for layer in chain])
+    return Space(name, tuple(labels), table, (Way(counts, paths),))
+
+
+def _count(row: np.ndarray, places: Sequence[Sequence[int]]) -> None:
+    """Count kernels, listed by layer, into a row."""
+    np.add.at(row, [place for mine in places for place in mine], 1)
+
+
+def longest_chain(network: Network, lengths: Sequence[float]) -> list[int]:
+    """The layers that wait for each other and take longest together, in their order.
+
+    Args:
+        network: its layers, each after those that it reads from.
+        lengths: of the layers.
+    """
+    writer: dict[str, int] = {}
+    total: list[float] = []
+    before: list[int] = []
+    for place, layer in enumerate(network.layers):
+        operands = (*layer.inputs, *((layer.weight,) if layer.weight else ()))
+        waited = [writer[tensor.name] for tensor in operands if tensor.name in writer]
+        last = max(waited, key=lambda one: total[one], default=-1)
+        before.append(last)
+        total.append(lengths[place] + (total[last] if last >= 0 else 0.0))
+        writer |= {tensor.name: place for tensor in layer.outputs}
+    chain = [max(range(len(total)), key=lambda place: total[place])]
+    while before[chain[-1]] >= 0:
+        chain.append(before[chain[-1]])
+    return chain[::-1]
 
 
 def open_space(text: str, labels: Iterable[str] = ()) -> Space:
