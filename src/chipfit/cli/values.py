@@ -25,6 +25,7 @@ def values(
         str, typer.Option(help="What may be chosen, first the yardstick.")
     ] = "array,booth",
     library: Annotated[str, typer.Option(help="Embedded cells: generic, ihp_sg13g2, asap7.")] = "generic",
+    bits: Annotated[int, typer.Option(help="Width of weights and activations, 2 to 8.")] = 8,
     size: Annotated[int, typer.Option(help="Values of a layer at most.")] = 16,
     one_set: Annotated[bool, typer.Option("--one-set", help="The same values for all layers.")] = False,
     plain: Annotated[
@@ -53,6 +54,7 @@ def values(
         out=out,
         multipliers=tuple(name.strip() for name in multipliers.split(",")),
         library=library,
+        bits=bits,
         size=size,
         gated=not plain,
         delays=tuple(_share(one) for one in delays.split(",")),

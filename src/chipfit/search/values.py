@@ -46,6 +46,8 @@ from chipfit.train.finetune import FineTuning, finetune, outputs_of
 from chipfit.train.task import Task, inputs_of, load_task
 
 CALIBRATION, IMAGES = 256, 32
+#: Part of the budget that values are chosen for: retraining moves weights to dearer values, too.
+HEADROOM = 0.96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,8 @@ class ValuesConfig:
     def __post_init__(self) -> None:
         if not self.budget > 0:
             raise PassError(f"the budget of values must be above 0, got {self.budget:g}")
+        if self.size < 1:
+            raise PassError(f"the value set is empty: {self.size} weight values were asked for")
         if not self.multipliers or not self.delays:
             raise PassError("at least one multiplier and one bound on delay are needed")
 
@@ -173,8 +177,8 @@ class ValuesResult:
 
     @property
     def budget_met(self) -> bool:
-        """Whether the retrained network keeps the budget, to a hundredth of it."""
-        return self.energy_j <= 1.01 * self.budget_j
+        """Whether the retrained network keeps the budget."""
+        return self.energy_j <= self.budget_j
 
     def to_json(self) -> dict[str, Any]:
         """The document of `chipfit values --json`."""
@@ -202,7 +206,7 @@ def fit_values(config: ValuesConfig) -> ValuesResult:
     energies = {s: layer_energies(u, library, before.streams, seed=config.seed) for s, u in units.items()}
     first = config.multipliers[0]
     whole_j = before.energy_j(energies[first], gated=False)
-    found = options(before, energies, tables, config, config.budget * whole_j)
+    found = options(before, energies, tables, config, HEADROOM * config.budget * whole_j)
     chosen = min(found, key=lambda option: option.damage)
     if chosen.sets is None:
         raise PassError(
