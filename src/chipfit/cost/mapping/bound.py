@@ -272,7 +272,7 @@ def _fit(group: int, plan: Plan, lattice: Lattice, chip: Chip, out: Floats) -> N
 
 
 @fast
-def _slopes(g: int, plan: Plan, lattice: Lattice, slopes: Floats, spared: Floats) -> None:
+def fill_slopes(g: int, plan: Plan, lattice: Lattice, slopes: Floats, spared: Floats) -> None:
     """Prices of visits at step g: [tensor, of blocks | of tiles]; what partial sums save [once | a copy]."""
     whole = lattice.hull.shape[0] - 1
     slopes[:, :] = 0.0
@@ -293,42 +293,21 @@ def _slopes(g: int, plan: Plan, lattice: Lattice, slopes: Floats, spared: Floats
             spared[1] += unit * plan.fans[link, 1] * again
 
 
-@fast
-def _least_inside(
-    g: int, o: int, slopes: Floats, spared: float, plan: Plan, lattice: Lattice, work: Work
-) -> None:
-    """Into `slices`: least of what tiles of group g + 1 that fit take there, if o is stationary, by block."""
-    fits, visits = work.rest[g + 1], lattice.visits
-    most = float(plan.sides[g, 0] * plan.sides[g, 1])
-    for i in range(fits.shape[0]):
-        total = np.inf
-        if fits[i] < np.inf:
-            total = 0.0
-            if o != INPUT:
-                total += lattice.hull[i] * visits[INPUT, i] * slopes[INPUT, 1]
-            if o != WEIGHT:
-                total += visits[WEIGHT, i] * slopes[WEIGHT, 1]
-            if o != OUTPUT:
-                total += visits[OUTPUT, i] * slopes[OUTPUT, 1] - spared * min(visits[OUTPUT, i], most)
-        work.slices[i] = total
-    for d in range(8):
-        _sweep_down(work.slices, d, lattice)
-
-
-@fast
-def fill_inner(plan: Plan, lattice: Lattice, chip: Chip, fits: Floats, largest: Floats) -> None:
+class Inner(NamedTuple):
     """What depends on the innermost memory and its array alone.
 
-    Args:
-        plan: the target.
-        lattice: the tiles.
-        chip: the target.
-        fits: filled with 0 for tiles that fit the memory, else infinity.
-        largest: filled with minus the most iterations in a tile that fits and may be cut from this one; 0
-            for blocks that no tile reaches with all processing elements.
+    fits: 0 for tiles that fit the memory, else infinity (tiles).
+    takes: [t, i] least of what tiles that may be cut from block i take in the memory if tensor t is
+        stationary (J); infinite if they do not reach it with all processing elements (3, tiles).
     """
-    g = plan.last_stage.shape[0] - 2
-    _fit(g + 1, plan, lattice, chip, fits)
+
+    fits: Floats
+    takes: Floats
+
+
+@fast
+def _reached(elements: int, lattice: Lattice, inner: Inner) -> Flags:
+    """Whether a tile that fits reaches block i with all processing elements: by its iterations."""
     least_extent = np.ones((8, lattice.size.shape[1]))
     for d in range(8):
         for j in range(lattice.many[d]):
@@ -336,22 +315,49 @@ def fill_inner(plan: Plan, lattice: Lattice, chip: Chip, fits: Floats, largest: 
             for pair in range(lattice.by_block[d, j], lattice.by_block[d, j + 1]):
                 extent = lattice.size[d, lattice.pair_tile[d, pair]] * lattice.pair_factor[d, pair]
                 least_extent[d, j] = min(least_extent[d, j], extent)
-    for i in range(fits.shape[0]):
-        volume = 0.0
-        if fits[i] < np.inf:
-            volume = 1.0
-            for d in range(8):
-                volume *= lattice.size[d, lattice.at[d, i]]
-        largest[i] = -volume
-    for d in range(8):
-        _sweep_down(largest, d, lattice)
-    elements = plan.sides[g, 0] * plan.sides[g, 1]
-    for i in range(fits.shape[0]):
-        volume = 1.0
+    most, reached = np.zeros(inner.fits.shape[0]), np.zeros(inner.fits.shape[0], np.bool_)
+    for i in range(most.shape[0]):
+        iterations = -1.0 if inner.fits[i] < np.inf else 0.0
         for d in range(8):
-            volume *= least_extent[d, lattice.at[d, i]]
-        if volume > -largest[i] * elements:
-            largest[i] = 0.0
+            iterations *= lattice.size[d, lattice.at[d, i]]
+        most[i] = iterations
+    for d in range(8):
+        _sweep_down(most, d, lattice)
+    for i in range(most.shape[0]):
+        needed = 1.0
+        for d in range(8):
+            needed *= least_extent[d, lattice.at[d, i]]
+        reached[i] = needed <= -most[i] * elements
+    return reached
+
+
+@fast
+def fill_inner(
+    plan: Plan, lattice: Lattice, chip: Chip, slopes: Floats, spared: Floats, inner: Inner
+) -> None:
+    """Fill `inner`; `slopes` and `spared` are those of the step of the innermost array."""
+    g = plan.last_stage.shape[0] - 2
+    elements = plan.sides[g, 0] * plan.sides[g, 1]
+    _fit(g + 1, plan, lattice, chip, inner.fits)
+    reached = _reached(elements, lattice, inner)
+    visits = lattice.visits
+    for o in range(3):
+        takes = inner.takes[o]
+        for i in range(takes.shape[0]):
+            total = inner.fits[i]
+            if o != INPUT:
+                total += lattice.hull[i] * visits[INPUT, i] * slopes[INPUT, 1]
+            if o != WEIGHT:
+                total += visits[WEIGHT, i] * slopes[WEIGHT, 1]
+            if o != OUTPUT:
+                total += visits[OUTPUT, i] * slopes[OUTPUT, 1]
+                total -= spared[1] * min(visits[OUTPUT, i], float(elements))
+            takes[i] = total
+        for d in range(8):
+            _sweep_down(takes, d, lattice)
+        for i in range(takes.shape[0]):
+            if not reached[i]:
+                takes[i] = np.inf
 
 
 @fast
@@ -407,10 +413,10 @@ def _reach(g: int, o: int, slope: float, plan: Plan, lattice: Lattice, work: Wor
 
 
 @fast
-def _bound_step(g: int, plan: Plan, lattice: Lattice, largest: Floats, work: Work) -> None:
+def _bound_step(g: int, plan: Plan, lattice: Lattice, inner: Inner, work: Work) -> None:
     """Fill `within[g]` and `least[g]` from `rest[g]`."""
     slopes, spared = np.zeros((3, 2)), np.zeros(2)
-    _slopes(g, plan, lattice, slopes, spared)
+    fill_slopes(g, plan, lattice, slopes, spared)
     innermost = g == plan.last_stage.shape[0] - 2
     least = work.least[g]
     least[:] = np.inf
@@ -422,8 +428,6 @@ def _bound_step(g: int, plan: Plan, lattice: Lattice, largest: Floats, work: Wor
         else:
             _reach(g, o, slope, plan, lattice, work)
             _reach_beyond(g, o, slope, plan, lattice, work)
-        if innermost:
-            _least_inside(g, o, slopes, spared[1], plan, lattice, work)
         a, b = (o + 1) % 3, (o + 2) % 3
         price_a, price_b, saved = slopes[a, 0], slopes[b, 0], spared[0]
         if not innermost:
@@ -435,9 +439,7 @@ def _bound_step(g: int, plan: Plan, lattice: Lattice, largest: Floats, work: Wor
             total += (lattice.hull[i] if a == INPUT else 1.0) * price_a * lattice.visits[a, i]
             total += (lattice.hull[i] if b == INPUT else 1.0) * price_b * lattice.visits[b, i]
             if innermost:
-                total += work.slices[i]
-                if largest[i] == 0.0:
-                    total = np.inf
+                total += inner.takes[o, i]
             least[i] = min(least[i], total)
             if g == 0:
                 work.first[o, i] = total
@@ -1110,8 +1112,7 @@ def prepare_bounds(
     chip: Chip,
     ways: Ints,
     many: Ints,
-    fits: Floats,
-    largest: Floats,
+    inner: Inner,
     timed: bool,
     work: Work,
 ) -> None:
@@ -1123,8 +1124,7 @@ def prepare_bounds(
         chip: the target.
         ways: ways to unroll by group, as `list_ways`.
         many: how many.
-        fits: as `fill_inner`.
-        largest: as `fill_inner`.
+        inner: as `fill_inner`.
         timed: whether cycles count.
         work: filled.
     """
@@ -1133,9 +1133,9 @@ def prepare_bounds(
         _fans(g, plan, lattice, work.fans[g])
         if g > 0:
             _fit(g, plan, lattice, chip, work.rest[g])
-    work.rest[groups - 1] = fits
+    work.rest[groups - 1] = inner.fits
     for g in range(groups - 1):
-        _bound_step(g, plan, lattice, largest, work)
+        _bound_step(g, plan, lattice, inner, work)
         array = plan.sides[g, 0] * plan.sides[g, 1] > 1
         if g == 0:
             work.words[:] = 0.0
@@ -1256,7 +1256,7 @@ def best_first(
     reach_of, slopes, spared, copies = np.zeros((3, 2)), np.zeros((3, 2)), np.zeros(2), np.ones(9)
     loops_here = np.zeros((3, 9), np.int64)
     of_tiles, of_blocks, rest_of = np.ones((3, 9)), np.ones((3, 9)), np.ones((3, 9))
-    _slopes(big, plan, lattice, slopes, spared)
+    fill_slopes(big, plan, lattice, slopes, spared)
     best = limit
     least_inside, whole_inside, saved_inside, fastest_inside = np.inf, np.inf, 0.0, np.inf
     for w in range(inside.shape[0]):
@@ -1271,11 +1271,15 @@ def best_first(
     for i in range(tiles):
         if work.least[big, i] == np.inf:
             continue
-        most = 1.0
+        most, sums = 1.0, 1.0
         for d in range(8):
-            most *= lattice.size[d, lattice.at[d, i]]
+            wide = lattice.size[d, lattice.at[d, i]]
+            most *= wide
+            if RELEVANT[OUTPUT, d] == 0:
+                sums *= wide
         cycles = float(fastest_inside / (min(most, elements) * work.fans[big, i]))
-        work.keys[i] = _bound(base + least_inside + work.least[big, i], cycles, 0.0, goal)
+        within = max(least_inside, whole_inside - saved_inside * min(sums, float(elements)))
+        work.keys[i] = _bound(base + within + work.least[big, i], cycles, 0.0, goal)
         found.numbers[4] = min(found.numbers[4], work.keys[i])
         if work.keys[i] < best:
             work.heap[size] = i

@@ -6,12 +6,14 @@ import functools
 import itertools
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from chipfit.cost.mapping import bound
-from chipfit.cost.mapping.bound import Found, Goal, Lattice, Plan, Work
+from chipfit.cost.mapping.bound import Found, Goal, Inner, Lattice, Plan, Work
 from chipfit.cost.mapping.nest import RELEVANT, Chip, Flags, Floats, Ints, Tables, count, covered, prepare
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import TENSORS, Array, Target
@@ -349,14 +351,11 @@ def find(
     alone = np.array([0.0, 0.0, streamed_words, 0.0])  # traffic alone
     settings = settings_of(target, widths, rules, objective == "dram")
     goal = _goal(objective, settings[0].chip, lattice, extra, most_cycles)
-    inner: dict[tuple[bool, ...], tuple[Floats, Floats]] = {}
-    for setting in settings:
-        if setting.held_inside not in inner:
-            inner[setting.held_inside] = _inner(setting, lattice)
+    inner = _inner(settings, lattice)
     questions = [
         _Question(
             setting=setting,
-            inner=inner[setting.held_inside],
+            inner=inner[number],
             goal=goal,
             ways=_ways(setting.plan, lattice),
             effort=effort,
@@ -441,13 +440,23 @@ class _Setting:
         return tuple(bool(held) for held in self.chip.holds[inside].ravel())
 
 
-def _inner(setting: _Setting, lattice: Lattice) -> tuple[Floats, Floats]:
-    """What `bound.fill_inner` fills: it is the same for all settings that hold the same inside."""
+def _inner(settings: Sequence[_Setting], lattice: Lattice) -> list[Inner]:
+    """What `bound.fill_inner` fills, for each setting; settings that hold the same inside share it."""
     tiles = lattice.hull.shape[0]
-    fits, largest = np.empty(tiles), np.empty(tiles)
-    if len(setting.plan.last_stage) > 1:
-        bound.fill_inner(setting.plan, lattice, setting.chip, fits, largest)
-    return fits, largest
+    known: dict[tuple[Any, ...], Inner] = {}
+    found: list[Inner] = []
+    for setting in settings:
+        slopes, spared = np.zeros((3, 2)), np.zeros(2)
+        groups = len(setting.plan.last_stage)
+        if groups > 1:
+            bound.fill_slopes(groups - 2, setting.plan, lattice, slopes, spared)
+        key = (setting.held_inside, slopes[:, 1].tobytes(), float(spared[1]))
+        if key not in known:
+            known[key] = Inner(fits=np.empty(tiles), takes=np.empty((3, tiles)))
+            if groups > 1:
+                bound.fill_inner(setting.plan, lattice, setting.chip, slopes, spared, known[key])
+        found.append(known[key])
+    return found
 
 
 @functools.lru_cache(maxsize=1024)
@@ -493,7 +502,7 @@ class _Question:
     chip: Chip
     shape: Ints
     lattice: Lattice
-    inner: tuple[Floats, Floats]
+    inner: Inner
     ways: tuple[Ints, Ints]
     effort: float
     work: Work
@@ -521,8 +530,7 @@ class _Question:
         if len(plan.last_stage) == 1:
             return self._only_main_memory(ways[0, : many[0]], limit)
         if not exactly:
-            fits, largest = self.inner
-            bound.prepare_bounds(plan, lattice, self.chip, ways, many, fits, largest, self.goal.timed, work)
+            bound.prepare_bounds(plan, lattice, self.chip, ways, many, self.inner, self.goal.timed, work)
         elif self.found.numbers[4] >= limit:
             return limit
         groups = len(plan.last_stage)
@@ -898,11 +906,18 @@ def _hulls(
 
 
 def lattice_of(loops: Loops, shape: Ints, most: int, space: MapSpace) -> Lattice:
-    """The tiles of a nest for arrays of at most `most` processing elements.
+    """The tiles of a nest for arrays of at most `most` processing elements; not to be written to.
 
     Raises:
         MappingError: there are too many.
     """
+    tiles = math.prod(len(_sizes(b, most, space).size) for b in loops.bounds)
+    made = _lattice_of if tiles <= _KEPT_TILES else _lattice_of.__wrapped__
+    return made(loops, tuple(int(v) for v in shape.ravel()), most, space)
+
+
+@functools.lru_cache(maxsize=8)
+def _lattice_of(loops: Loops, shape: tuple[int, ...], most: int, space: MapSpace) -> Lattice:
     axes = [_sizes(b, most, space) for b in loops.bounds]
     many = np.array([len(axis.size) for axis in axes], np.int64)
     tiles = int(many.prod())
@@ -914,8 +929,8 @@ def lattice_of(loops: Loops, shape: Ints, most: int, space: MapSpace) -> Lattice
 
     def stacked(name: str, fill: int = 0) -> np.ndarray:
         parts: list[np.ndarray] = [getattr(axis, name) for axis in axes]
-        shape = tuple(max(part.shape[k] for part in parts) for k in range(parts[0].ndim))
-        table = np.full((8, *shape), fill, parts[0].dtype)
+        extents = tuple(max(part.shape[k] for part in parts) for k in range(parts[0].ndim))
+        table = np.full((8, *extents), fill, parts[0].dtype)
         for d, part in enumerate(parts):
             table[(d, *(slice(n) for n in part.shape))] = part
         return table
@@ -942,14 +957,17 @@ def lattice_of(loops: Loops, shape: Ints, most: int, space: MapSpace) -> Lattice
         visits=np.empty((3, tiles)),
         elements=np.empty((3, tiles)),
         hull=np.empty(tiles),
-        rows=_hulls(loops.P, loops.R, *(int(v) for v in shape[0]), most, space),
-        columns=_hulls(loops.Q, loops.S, *(int(v) for v in shape[1]), most, space),
+        rows=_hulls(loops.P, loops.R, *shape[:4], most, space),
+        columns=_hulls(loops.Q, loops.S, *shape[4:], most, space),
     )
     bound.fill_lattice(lattice)
     return lattice
 
 
 _MOST_TILES = 4_000_000
+
+#: Lattices of no more tiles are kept for the next search of the same nest.
+_KEPT_TILES = 100_000
 _LISTED, _LABELS = 4096, 512
 
 
