@@ -2,13 +2,14 @@
 
     python benchmarks/gates_network.py train OUT --data DATA [--task ...] [--style booth] [--budget 0.25] ...
     python benchmarks/gates_network.py show OUT
+    python benchmarks/gates_network.py compare [--data DATA --task ...]
 
 `train` chooses values for a task's network at 8 bits, retrains, measures the operands of the result anew,
-and writes one JSON file into OUT; `show` prints what the files say, the original of the same task first.
-Tasks are those of `chipfit fit`, and `lenet5` on Fashion-MNIST. Energy is that of the gates of the
-multiply-accumulate units for one image. 'plain': units switch in every cycle. 'gated': units whose weight or
-activation is zero hold their inputs; the multiplexer for the partial sum that passes by them in a systolic
-array is `bypass`, apart.
+and writes one JSON file into OUT; `show` prints what the files say, the original of the same task first;
+`compare` sets ways of choosing side by side, before any retraining. Tasks are those of `chipfit fit`, and
+`lenet5` on Fashion-MNIST. Energy is that of the gates of the multiply-accumulate units for one image.
+'plain': units switch in every cycle. 'gated': units whose weight or activation is zero hold their inputs; the
+multiplexer for the partial sum that passes by them in a systolic array is `bypass`, apart.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from chipfit.cost.gates.streams import LayerEnergy, layer_energies
 from chipfit.cost.gates.table import WeightTable, load_table, save_table
 from chipfit.hardware.voltage import DelayLaw
 from chipfit.search.values import Operands
-from chipfit.train.finetune import FineTuning, finetune, outputs_of
+from chipfit.train.finetune import FineTuning, finetune, judge, outputs_of
 from chipfit.train.task import Task, TensorLoader, inputs_of, load_task
 
 LIBRARY = embedded_library("ihp_sg13g2")
@@ -224,7 +225,7 @@ class LeNet5(nn.Module):
 
 
 def lenet5(name: str, data: Path, seed: int) -> Task:
-    """LeNet-5 on 20,000 images of Fashion-MNIST; the state is kept beside nothing: it trains in a minute."""
+    """LeNet-5, trained here on 20,000 images of Fashion-MNIST."""
     with np.load(data / "images" / "fashion_mnist.npz", allow_pickle=False) as arrays:
         sets = {key: torch.from_numpy(arrays[f"{key}_x"][:, None]).float() / 255 for key in ("train", "test")}
         labels = {key: torch.from_numpy(arrays[f"{key}_y"]).long() for key in ("train", "test")}
@@ -244,6 +245,36 @@ def lenet5(name: str, data: Path, seed: int) -> Task:
     held = TensorLoader(sets["train"][20000:22000], labels["train"][20000:22000], batch=500)
     test = TensorLoader(sets["test"], labels["test"], batch=500)
     return Task(name=name, model=model.eval(), train=kept, validation=held, test=test, learning_rate=1e-3)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Divergence from the original on validation data by energy, for ways of choosing values."""
+    torch.set_num_threads(1)
+    task = (lenet5 if arguments.task == "lenet5" else load_task)(arguments.task, arguments.data, 0)
+    original = traced(task.model)
+    context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
+    model = Quantize(bits=tuple((n, 8, 8) for n in nest_layers(original))).apply(original, context)
+    priced = Priced(model, inputs_of(task.train, IMAGES))
+    wanted, _ = outputs_of(original, task.validation)
+    print("| multiplier | selection | gated energy | divergence | accuracy, validation |\n|" + "---|" * 5)
+    for style in STYLES:
+        true, base_j = priced.layers(style), priced.energy_j(style, gated=False)
+        asked = [("cheapest", size, 0.0) for size in (16, 32, 64, 128)]
+        asked += [
+            (way, 16, share) for way in ("joint", "zero-delay") for share in (0.35, 0.3, 0.25, 0.2, 0.15)
+        ]
+        for way, size, share in asked:
+            options = argparse.Namespace(
+                style=style, select=way, size=size, delay=1.0, one_set=False, out=Path()
+            )
+            sets = choose_sets(options, priced, share * base_j)
+            energy_j = sum(true[n].energy_with(chosen) for n, chosen in sets.items())
+            found = judge(RestrictWeights.of(sets).apply(model, context), task.validation, wanted, task)
+            print(
+                f"| {style} | {way}, {size} values | {energy_j / base_j:.3f} | {found.loss:.4f} | "
+                f"{found.metric:.2%} |",
+                flush=True,
+            )
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -326,8 +357,11 @@ def main() -> None:
     one.add_argument("--learning-rate", type=float, default=1e-3)
     one.add_argument("--seed", type=int, default=0)
     commands.add_parser("show").add_argument("out", type=Path)
+    other = commands.add_parser("compare")
+    other.add_argument("--data", type=Path)
+    other.add_argument("--task", default="digits")
     arguments = parser.parse_args()
-    (train if arguments.run == "train" else show)(arguments)
+    {"train": train, "show": show, "compare": compare}[arguments.run](arguments)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,22 @@ import json
 from dataclasses import replace
 
 import pytest
+from small_models import task
 
+from chipfit.compress.base import PassContext
+from chipfit.compress.graph import nest_layers, traced
+from chipfit.compress.quantize import Quantize
+from chipfit.compress.weights import RestrictWeights
 from chipfit.cost.gates.table import load_table
 from chipfit.cost.roofline import Roofline
 from chipfit.errors import NetlistError, PassError
-from chipfit.search.values import ValuesConfig, fit_values
+from chipfit.export.onnx import export
+from chipfit.hardware.load import load_target
+from chipfit.search.candidates import Candidate
+from chipfit.search.space import Choice
+from chipfit.search.values import ValuesConfig, fit_values, values_within
 from chipfit.testing import eye16
+from chipfit.train.task import inputs_of
 from chipfit.workload.from_onnx import load_onnx
 
 
@@ -106,3 +116,45 @@ def test_a_period_that_is_too_short(tmp_path):
     with pytest.raises(PassError) as raised:
         fit_values(config(tmp_path, period_s=1e-12, delays=(1.0,), multipliers=("booth",)))
     assert "does not fit a period of 1.00 ps, not even at the nominal 1.1 V" in str(raised.value)
+
+
+def test_values_bring_a_candidate_of_a_fit_inside_the_limit(found, tmp_path):
+    table = found[1] / "table.json"
+    chip = tmp_path / "chip.yaml"
+    chip.write_text(
+        f"""
+name: chip
+source: toy
+clock: 1 MHz
+native_bits: 4
+operand_bits: [2, 3, 4]
+arithmetic: {{multiply: 1 pJ, multiply_bits: 8, add: 1 pJ, add_bits: 8}}
+levels:
+  - {{name: dram, word_bits: 8, energy: {{access: 0 pJ}}}}
+  - {{name: buffer, size: 64 KiB, word_bits: 8, energy: {{access: 0 pJ}}}}
+mac_table: {table}
+"""
+    )
+    target = load_target(chip)
+    model, inputs = traced(task().model), inputs_of(task().train, 16)
+    quantised = Quantize(bits=tuple((n, 4, 4) for n in nest_layers(model))).apply(
+        model, PassContext(calibration=inputs)
+    )
+
+    def price(model):
+        return Roofline().estimate(load_onnx(export(model, inputs[:1], name="m"), name="m"), target)
+
+    before = price(quantised)
+    limit_j = 0.8 * before.total.energy_j
+    sets = values_within(quantised, inputs, target, before, limit_j)
+    after = price(RestrictWeights.of(sets).apply(quantised, PassContext(calibration=inputs)))
+    # The energy of all else stays; weights move from the edges of a code by rounding twice.
+    assert after.total.energy_j <= limit_j * 1.02
+    assert values_within(quantised, inputs, target, before, 0.0) is None
+    values = RestrictWeights.of(sets).values
+    one = Candidate(
+        name="values", origin="values", choice=Choice(widths={}, channels={}), keep=(), channels_before={},
+        cost={"energy": 1.0}, values=values,
+    )  # fmt: skip
+    assert Candidate.from_json(json.loads(json.dumps(one.to_json()))) == one
+    assert one.steps[-1] == RestrictWeights(values=values)

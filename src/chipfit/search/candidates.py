@@ -19,6 +19,7 @@ from jaxtyping import Float
 from chipfit.compress.base import AbstractPass
 from chipfit.compress.prune import PruneChannels, keep_best
 from chipfit.compress.quantize import Quantize
+from chipfit.compress.weights import RestrictWeights
 from chipfit.hardware.target import Target
 from chipfit.search.ilp import Losses, solve
 from chipfit.search.space import QUANTITY_ORDER, Choice, Group, LayerChoice, LayerTable, Space
@@ -40,7 +41,9 @@ ROUNDS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A choice worth training. `keep` has the channels that stay in each group that loses some."""
+    """A choice worth training. `keep` has the channels that stay in each group that loses some; `values`
+    the values of each layer whose weights are restricted, and the bounds between them (`RestrictWeights`).
+    """
 
     name: str
     origin: str
@@ -48,11 +51,13 @@ class Candidate:
     keep: tuple[tuple[str, tuple[int, ...]], ...]
     channels_before: Mapping[str, int]
     cost: Mapping[str, float]
+    values: tuple[tuple[str, tuple[int, ...], tuple[float, ...]], ...] = ()
 
     @property
     def steps(self) -> tuple[AbstractPass, ...]:
         """The passes that make it."""
-        return steps(self.choice, self.keep)
+        found = steps(self.choice, self.keep)
+        return (*found, RestrictWeights(values=self.values)) if self.values else found
 
     @property
     def recipe(self) -> str:
@@ -82,6 +87,7 @@ class Candidate:
             "keep": [[name, list(kept)] for name, kept in self.keep],
             "channels_before": dict(self.channels_before),
             "cost": dict(self.cost),
+            "values": [[name, list(values), list(bounds)] for name, values, bounds in self.values],
         }
 
     @classmethod
@@ -94,6 +100,7 @@ class Candidate:
             keep=tuple((name, tuple(kept)) for name, kept in data["keep"]),
             channels_before=data["channels_before"],
             cost=data["cost"],
+            values=tuple((n, tuple(v), tuple(b)) for n, v, b in data.get("values", ())),
         )
 
 

@@ -31,7 +31,8 @@ from torch import nn
 
 from chipfit.compress.base import PassContext, apply_recipe
 from chipfit.compress.graph import nest_layers, traced
-from chipfit.compress.prune import ChannelGroup, channel_groups, importance
+from chipfit.compress.prune import ChannelGroup, channel_groups, importance, keep_best
+from chipfit.compress.weights import RestrictWeights
 from chipfit.cost.base import CostReport
 from chipfit.cost.mapping.analytical import Analytical
 from chipfit.errors import ExportError, RecordError
@@ -41,6 +42,7 @@ from chipfit.hardware.target import Target
 from chipfit.report.record import Records, write_atomically
 from chipfit.search.budget import Budget, parse_budget, quantities
 from chipfit.search.candidates import (
+    BELIEFS,
     STORED,
     Candidate,
     Question,
@@ -52,6 +54,7 @@ from chipfit.search.candidates import (
 )
 from chipfit.search.sensitivity import Probe, largest_sums, measure, probes
 from chipfit.search.space import Choice, Group, Space, cost_tables, stored_difference, stored_tensors
+from chipfit.search.values import values_within
 from chipfit.train.finetune import FineTuning, finetune, judge, load_state, outputs_of
 from chipfit.train.task import Task, inputs_of, load_task
 from chipfit.workload.from_onnx import load_onnx
@@ -59,6 +62,10 @@ from chipfit.workload.from_onnx import load_onnx
 #: Fraction of the test set on which an exported model must predict what the torch model does.
 AGREEMENT = 0.999
 CALIBRATION = 256
+#: How much larger than the limits choices are whose weight values are then made cheap (ours).
+LARGER = (1.1, 1.3)
+#: Inputs that tell how much a changed weight value hurts.
+VALUE_INPUTS = 32
 
 
 class Progress(Protocol):
@@ -306,11 +313,41 @@ class Run:
             model = apply_recipe(recipe(choice, scores), self.model, self.context)
             return quantities(self.price(model, name)[0])
 
-        asked = candidates(question, scores, price)
+        asked = candidates(question, scores, price) + self._with_values(question, scores)
         self.progress.advance()
         self.progress.done()
         self.records.append("asked", candidates=[c.to_json() for c in asked])
         return asked
+
+    def _with_values(self, question: Question, scores: Mapping[str, torch.Tensor]) -> list[Candidate]:
+        """On a target that prices weight values: larger choices whose values bring them inside the limit."""
+        limit_j = question.limits.get("energy")
+        if self.target.mac_table is None or limit_j is None:
+            return []
+        found: list[Candidate] = []
+        for scale in LARGER:
+            name = f"values, from {scale:.0%} of the limits"
+            choice = question.best(BELIEFS["as measured"], scale)
+            model = apply_recipe(recipe(choice, scores), self.model, self.context)
+            sets = values_within(
+                model, self.inputs[:VALUE_INPUTS], self.target, self.price(model, name)[0], limit_j
+            )
+            if sets is None:
+                continue
+            last = RestrictWeights.of(sets)
+            cost = quantities(self.price(last.apply(model, self.context), name)[0])
+            found.append(
+                Candidate(
+                    name=name,
+                    origin="values",
+                    choice=choice,
+                    keep=keep_best(scores, choice.channels).keep,
+                    channels_before={g.name: g.channels for g in question.space.groups},
+                    cost=cost,
+                    values=last.values,
+                )
+            )
+        return found
 
     def _screen(self, asked: Sequence[Candidate]) -> None:
         """Retrain every candidate for a little, then the best of them to the end."""
