@@ -54,7 +54,7 @@ def remembered(question: str, search: Callable[[], Answer]) -> Answer:
 def _program() -> str:
     """A hash of the modules that search."""
     text = hashlib.sha256()
-    for name in ("nest.py", "bound.py", "mapper.py"):
+    for name in ("nest.py", "lattice.py", "plan.py", "bound.py", "pricing.py", "search.py", "mapper.py"):
         text.update(Path(__file__).with_name(name).read_bytes())
     return text.hexdigest()
 

@@ -12,29 +12,39 @@ from typing import Any
 
 import numpy as np
 
-from chipfit.cost.mapping import bound
-from chipfit.cost.mapping.bound import Found, Goal, Inner, Lattice, Plan, Work
-from chipfit.cost.mapping.nest import RELEVANT, Chip, Flags, Floats, Ints, Tables, count, covered, prepare
+from chipfit.cost.mapping import bound, pricing, search
+from chipfit.cost.mapping.bound import Inner, Work
+from chipfit.cost.mapping.lattice import Lattice, MapSpace, lattice_of
+from chipfit.cost.mapping.nest import Chip, Floats, Ints, Tables, count, prepare
+from chipfit.cost.mapping.plan import Holds, Plan, Stage, per_element, plan_of, stages, ways_to_hold
+from chipfit.cost.mapping.pricing import Goal
+from chipfit.cost.mapping.search import Found
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import TENSORS, Array, Target
 from chipfit.workload.network import DIMENSIONS, Loops
 
-OBJECTIVES = {"energy": bound.ENERGY, "latency": bound.LATENCY, "edp": bound.EDP, "dram": bound.ENERGY}
+OBJECTIVES = {
+    "energy": pricing.ENERGY,
+    "latency": pricing.LATENCY,
+    "edp": pricing.EDP,
+    "dram": pricing.ENERGY,
+}
+
 
 #: Candidates after which a search gives up and says how far it may be from the best.
 EFFORT = 5e6
 
+
 #: What is said where the bounds say nothing.
 _WORST_GAP = 1e6
+
 
 #: Blocks of each way to hold tensors that are looked at before the proof.
 _PROBES = 4
 
+
 #: Of this, what the search among factors that divide may take before the others are looked at.
 _GLANCE = 0.2
-
-#: Names of the memories that hold a tensor, by level.
-Holds = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +55,6 @@ class Widths:
     weight: int
     output: int
     partial_sum: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A memory and the array below it. One that is tied has no loops of its own."""
-
-    name: str
-    array: Array | None
-    tied: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,25 +122,8 @@ class Counts:
     dram_words: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class MapSpace:
-    """Which mappings are looked at.
-
-    Tiles divide the tiles that they are cut from. `ragged` also lets the processing elements of an
-    array not divide the whole bound (the last round is not full); `imperfect` also allows tiles
-    that cut the bound into any number of equal parts but for the last.
-    """
-
-    ragged: bool = True
-    imperfect: bool = False
-
-    def __str__(self) -> str:
-        if self.imperfect:
-            return "tiles of any number of equal parts"
-        return "tiles that divide" + (", ragged arrays" if self.ragged else "")
-
-
 _EVEN = MapSpace(ragged=False)
+
 
 #: Map spaces by name.
 SPACES = {
@@ -163,23 +147,6 @@ class Answer:
     gap: float
     cuts: int
     priced: int
-
-
-def stages(target: Target) -> tuple[Stage, ...]:
-    """The stages of a target, from the main memory inwards.
-
-    Memories side by side, of different tensors with nothing between them, share one tile: all but the
-    last are tied.
-    """
-    arrays = {array.below: array for array in target.arrays}
-    found: list[Stage] = []
-    for index, level in enumerate(target.levels):
-        array = arrays.get(level.name)
-        last = index == len(target.levels) - 1
-        tied = index > 0 and array is None and not last
-        tied = tied and not set(level.holds) & set(target.levels[index + 1].holds)
-        found.append(Stage(name=level.name, array=array, tied=tied))
-    return tuple(found)
 
 
 def chip(
@@ -308,7 +275,7 @@ def find(
     streamed_words: float = 0.0,
     streamed_energy_j: float = 0.0,
     label: str = "layer",
-    space: MapSpace = MapSpace(),  # frozen
+    space: MapSpace = SPACES["ragged"],
     most_cycles: float = math.inf,
     hint: Mapping | None = None,
     rules: Rules = RULES["chipfit"],
@@ -467,7 +434,7 @@ def settings_of(target: Target, widths: Widths, rules: Rules, only_main_memory: 
         made = chip(target, widths, holds=holds, rules=rules)
         if only_main_memory:
             price = made.price.copy()
-            price[:3] *= 0.1 * bound.TIE / _unit(made)
+            price[:3] *= 0.1 * pricing.TIE / _unit(made)
             price[:2, 0] += 1.0
             made = made._replace(price=price)
         found.append(_Setting(holds=holds, chip=made, plan=plan_of(target, made, holds)))
@@ -480,16 +447,16 @@ def _goal(objective: str, made: Chip, lattice: Lattice, extra: Floats, most_cycl
         lattice.bounds[[0, 1, 3]].prod() * lattice.rows[..., 0].min() * lattice.columns[..., 0].min()
     )
     amounts = (least_input, lattice.elements[1, -1], lattice.elements[2, -1])
-    compulsory = sum(amount * _per_element(made.per_word[0, t]) for t, amount in enumerate(amounts))
+    compulsory = sum(amount * per_element(made.per_word[0, t]) for t, amount in enumerate(amounts))
     return Goal(
         kind=OBJECTIVES[objective],
         cap=most_cycles,
         static=0.0 if objective == "dram" else float(extra[1]),
         streamed=float(extra[2]),
         bandwidth=float(made.price[3, 0]),
-        tie=bound.TIE / _unit(made) if objective == "latency" else 0.1 * bound.TIE * _unit(made),
+        tie=pricing.TIE / _unit(made) if objective == "latency" else 0.1 * pricing.TIE * _unit(made),
         words=float(compulsory),
-        timed=OBJECTIVES[objective] != bound.ENERGY or math.isfinite(most_cycles) or extra[1] > 0,
+        timed=OBJECTIVES[objective] != pricing.ENERGY or math.isfinite(most_cycles) or extra[1] > 0,
     )
 
 
@@ -521,7 +488,7 @@ class _Question:
         prepare(self.lattice.bounds, self.shape, np.ones(8, np.int64), tables)
         if not count(np.zeros(8, np.int64), order, tables, self.chip, found.accesses, found.out):
             return math.inf
-        return float(bound.score(found.out[0], found.out[1], self.goal))
+        return float(pricing.score(found.out[0], found.out[1], self.goal))
 
     def search(self, limit: float, *, exactly: bool) -> float:
         """The least score below a limit, or the limit; if not exactly, after the first few blocks."""
@@ -535,11 +502,11 @@ class _Question:
             return limit
         groups = len(plan.last_stage)
         inside = ways[groups - 1, : many[groups - 1]]
-        cost, pending = np.zeros((len(inside), 2)), np.zeros((len(inside), bound.WAITING))
-        bound.price_inside(plan, lattice, inside, cost, pending)
+        cost, pending = np.zeros((len(inside), 2)), np.zeros((len(inside), pricing.WAITING))
+        pricing.price_inside(plan, lattice, inside, cost, pending)
         base = float(self.chip.scalars[0] + self.chip.scalars[3])
         return float(
-            bound.best_first(
+            search.best_first(
                 plan, lattice, self.chip, self.tables, self.goal, base, inside, cost,
                 pending, ways, many, limit, 0 if exactly else _PROBES, self.effort, self.found, work,
             )
@@ -577,22 +544,6 @@ def _unit(made: Chip) -> float:
     return float(made.price[0, 0] or made.price.max() or 1.0)
 
 
-def _per_element(per_word: float) -> float:
-    """Words that an element takes."""
-    return 1 / per_word if per_word > 0 else -per_word
-
-
-@functools.lru_cache(maxsize=256)
-def ways_to_hold(target: Target) -> tuple[Holds, ...]:
-    """Which tensors each memory may keep: first all that it can."""
-    options: list[list[tuple[str, ...]]] = []
-    for level in target.levels:
-        free = [t for t in level.holds if t in level.may_bypass]
-        passing = [gone for n in range(len(free) + 1) for gone in itertools.combinations(free, n)]
-        options.append([tuple(t for t in level.holds if t not in gone) for gone in passing])
-    return tuple(itertools.product(*options))
-
-
 _ONES = (1,) * len(DIMENSIONS)
 
 
@@ -617,162 +568,6 @@ def split(factors: tuple[int, ...], array: Array | None) -> tuple[tuple[int, ...
     raise AssertionError(f"{factors} do not fit {array}")
 
 
-# --- What the compiled search reads.
-
-
-def _stage_groups(parts: tuple[Stage, ...]) -> list[int]:
-    groups: list[int] = []
-    g = 0
-    for part in parts:
-        groups.append(g)
-        g += not part.tied
-    return groups
-
-
-@functools.lru_cache(maxsize=256)
-def _skeleton(target: Target) -> dict[str, Ints | Flags | Floats]:
-    """The parts of a plan that depend on the target alone."""
-    parts = stages(target)
-    stage_group = np.array(_stage_groups(parts), np.int64)
-    groups = int(stage_group[-1]) + 1
-    sides, may = np.ones((groups, 2), np.int64), np.zeros((groups, 2, 8), np.bool_)
-    loopable, allowed = np.ones((groups, 8), np.bool_), np.ones((groups, 3), np.bool_)
-    last = np.zeros(groups, np.int64)
-    for stage, (part, level) in enumerate(zip(parts, target.levels, strict=True)):
-        g = stage_group[stage]
-        last[g] = stage
-        loopable[g] &= [d in level.loops for d in DIMENSIONS]
-        allowed[g] &= [t in level.stationary for t in TENSORS]
-        if part.array is not None:
-            sides[g] = part.array.rows, part.array.columns
-            may[g, 0] = [d in part.array.row_dimensions and part.array.rows > 1 for d in DIMENSIONS]
-            may[g, 1] = [d in part.array.column_dimensions and part.array.columns > 1 for d in DIMENSIONS]
-    return {
-        "stage_group": stage_group,
-        "last_stage": last,
-        "sides": sides,
-        "may": may,
-        "loopable": loopable,
-        "allowed": allowed,
-    }
-
-
-def plan_of(target: Target, made: Chip, holds: Holds) -> Plan:
-    """A target in groups, with the links between memories that hold a tensor next to each other."""
-    base = _skeleton(target)
-    stage_group, sides, may = base["stage_group"], base["sides"], base["may"]
-    parts = stages(target)
-    n, groups = len(parts), len(sides)
-    elements = sides.prod(axis=1)
-    # Most copies by tensor and group: elements of arrays that may unroll a dimension it lacks.
-    copies = np.ones((groups, 3))
-    for g in range(groups):
-        for t in range(3):
-            if (may[g].any(axis=0) & (RELEVANT[t] == 0)).any():
-                copies[g, t] = elements[g]
-    links: list[tuple[int, ...]] = []
-    prices: list[list[float]] = []
-    words: list[float] = []
-    fans: list[tuple[float, float]] = []
-    discounts: list[Floats] = []
-    speeds: list[list[float]] = []
-    complete = True
-    # Of each group the memory whose bandwidth is counted on the way; others count at the end.
-    limited = [-1] * groups
-    for stage in range(n):
-        if made.price[3, stage] > 0:
-            complete = complete and limited[stage_group[stage]] < 0
-            limited[stage_group[stage]] = stage
-    pending = np.full((groups, 3), -1, np.int64)
-    hops = np.zeros((groups, 3))
-    for t in range(3):
-        chain = [int(s) for s in made.holders[t] if s >= 0]
-        for i, h in enumerate(chain):
-            datapath = i == len(chain) - 1
-            c = n if datapath else chain[i + 1]
-            child = groups if datapath else int(stage_group[c])
-            step, parent = child - 1, int(stage_group[h])
-            kind = t if t < 2 else 3
-            at_parent = _per_element(made.per_word[h, kind])
-            out_parent = _per_element(made.per_word[h, 2])
-            at_child = 0.0 if datapath else _per_element(made.per_word[c, kind])
-            out_child = 0.0 if datapath else _per_element(made.per_word[c, 2])
-            read, write, hop = made.price[0], made.price[1], made.price[2]
-            hop_here = hop[base["last_stage"][step]] if parent <= step else 0.0
-            fan_h, fan_c = float(copies[:parent, 2].prod()), float(copies[:step, 2].prod())
-            if t == 2:
-                finish = write[h] * (at_parent - out_parent) if not datapath or h == 0 else 0.0
-                further = not datapath and i + 2 < len(chain)
-                finish_child = read[c] * (at_child - out_child) if further and made.drains else 0.0
-                finish_child += hop_here * (at_parent - out_parent) if further else 0.0
-                price = [
-                    write[h] * at_parent,
-                    read[h] * at_parent,
-                    0.0 if datapath or not made.drains else read[c] * at_child,
-                    0.0 if datapath else write[c] * at_child,
-                    hop_here * at_parent,
-                    finish if fan_h == 1 else max(finish, 0.0),
-                    finish_child if fan_c == 1 else max(finish_child, 0.0),
-                ]
-                if parent > step:  # side by side: both see the same copies
-                    price[2], price[3] = price[2] + price[0], price[3] + price[1]
-                    price[6], price[5], price[0], price[1] = price[6] + price[5], 0.0, 0.0, 0.0
-            else:
-                arriving = 0.0 if datapath else write[c] * at_child
-                price = [read[h] * at_parent, 0.0, 0.0, arriving, hop_here * at_parent, 0.0, 0.0]
-                if parent > step:
-                    price[3], price[0] = price[3] + price[0], 0.0
-            discount = np.ones(groups + 1)
-            for g in range(parent + 1, groups + 1):
-                discount[g] = float(copies[parent:g, t].prod())
-            behind = any(elements[g] > 1 for g in range(parent, step))
-            behind = behind or bool(h > 0 and parent < step and made.price[3, h] > 0)
-            if behind:
-                for g in range(parent, step):
-                    pending[g, t] = len(links)
-                    hops[g, t] = hop[base["last_stage"][g]] * at_parent * made.union
-            else:
-                discount[:] = 1.0
-            hull = made.union and parts[c - 1].array is not None
-            links.append(
-                (t, step, parent if behind else min(parent, step), int(datapath), int(hull), int(behind))
-            )
-            prices.append(price)
-            words.append(min(at_parent, out_parent) if h == 0 and t == 2 else at_parent if h == 0 else 0.0)
-            fans.append((fan_h, fan_c))
-            slow = [0.0] * 6
-            if made.price[3, h] > 0:
-                slow[0] = at_parent / made.price[3, h]
-                if t == 2 and (not datapath or h == 0):
-                    slow[3] = max(0.0, (at_parent - out_parent) / made.price[3, h])
-            if not datapath and limited[min(child, groups - 1)] == c:
-                slow[1] = at_child / made.price[3, c]
-                if t == 2 and i + 2 < len(chain) and made.drains:
-                    slow[4] = max(0.0, (at_child - out_child) / made.price[3, c])
-            if h == 0 and not behind:
-                slow[2], slow[5], slow[0], slow[3] = slow[0], slow[3], 0.0, 0.0
-            if parent > step or (h == 0 and behind):
-                complete = complete and slow[0] == slow[1] == 0.0
-            if h > 0 and limited[parent] != h:
-                slow[0] = slow[3] = 0.0
-            speeds.append(slow)
-            discounts.append(discount)
-    return Plan(
-        **base,  # pyright: ignore[reportArgumentType]
-        link=np.array(links, np.int64),
-        price=np.array(prices),
-        main_words=np.array(words),
-        fans=np.array(fans),
-        pending=pending,
-        discount=np.array(discounts),
-        hops=hops,
-        speed=np.array(speeds),
-        complete=complete,
-        drains=1.0 if made.drains else 0.0,
-        most_copies=np.array([float(copies[:g, 2].prod()) for g in range(groups + 1)]),
-    )
-
-
 _MOST_WAYS = 20_000
 
 
@@ -785,7 +580,7 @@ def _ways(plan: Plan, lattice: Lattice) -> tuple[Ints, Ints]:
         if g == groups - 2 or plan.sides[g].prod() == 1:
             continue
         ways = np.ones((_MOST_WAYS, 8), np.int64)
-        many[g] = bound.list_ways(g, plan, lattice, ways)
+        many[g] = pricing.list_ways(g, plan, lattice, ways)
         if many[g] < 0:
             raise MappingError(
                 f"an array of {plan.sides[g].prod()} elements may be unrolled in more than {_MOST_WAYS} "
@@ -798,176 +593,6 @@ def _ways(plan: Plan, lattice: Lattice) -> tuple[Ints, Ints]:
     return ways, many
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Sizes:
-    """Sizes of tiles along one dimension, as in `Lattice`; `extents` of blocks, sizes first."""
-
-    size: Ints
-    rounds: Floats
-    covers: Ints
-    covering: Ints
-    ups: Ints
-    upping: Ints
-    pairs: Ints  # [tile, processing elements, extent] by block
-    blocks: Floats
-    by_block: Ints
-    block_of: Ints
-    extent_of: Ints
-    extents: Ints
-
-
-@functools.lru_cache(maxsize=4096)
-def _sizes(size: int, most: int, space: MapSpace) -> _Sizes:
-    """Sizes of tiles along a dimension, for at most `most` processing elements along it."""
-    sizes = _divisors(size)
-    if space.imperfect:
-        sizes = sorted({*sizes, *_rounds(size)})
-    index = {s: i for i, s in enumerate(sizes)}
-    n, last = len(sizes), len(sizes) - 1
-    ups = [[i, *(j for j in range(i + 1, n) if sizes[j] % s == 0 or j == last)] for i, s in enumerate(sizes)]
-    covers = [[j for j in up[1:] if not any(j in ups[k][1:] for k in up[1:] if k != j)] for up in ups]
-    extents = list(sizes)
-    block_of = np.full((n, min(most, size) + 1), -1, np.int64)
-    extent_of = np.zeros((n, min(most, size) + 1), np.int64)
-    pairs: list[tuple[int, int, int, int]] = []
-    for i, s in enumerate(sizes):
-        tiles = -(-size // s)
-        factors = {1, *(other // s for other in sizes if other % s == 0)}
-        if space.imperfect:
-            factors.add(tiles)
-        if space.ragged:
-            factors.update(_rounds(tiles))
-        for f in sorted(factors):
-            extent = min(s * f, size)
-            if f > most:
-                continue
-            block = index.get(extent, last)
-            if extent not in index:
-                index_of_extent = extents.index(extent) if extent in extents[n:] else len(extents)
-                if index_of_extent == len(extents):
-                    extents.append(extent)
-            else:
-                index_of_extent = index[extent]
-            pairs.append((block, i, f, index_of_extent))
-            block_of[i, f], extent_of[i, f] = block, index_of_extent
-    pairs.sort()
-    table = np.array(pairs, np.int64)
-    sides = [-(-size // (sizes[i] * f)) for _, i, f, _ in pairs]
-    return _Sizes(
-        size=np.array(sizes, np.int64),
-        rounds=np.array([-(-size // s) for s in sizes], np.float64),
-        covers=_padded(covers),
-        covering=np.array([len(c) for c in covers], np.int64),
-        ups=_padded(ups),
-        upping=np.array([len(u) for u in ups], np.int64),
-        pairs=table[:, 1:].T.copy(),
-        blocks=np.array(sides, np.float64),
-        by_block=np.searchsorted(table[:, 0], np.arange(n + 1)),
-        block_of=block_of,
-        extent_of=extent_of,
-        extents=np.array(extents, np.int64),
-    )
-
-
-def _padded(rows: list[list[int]]) -> Ints:
-    width = max(1, *(len(row) for row in rows))
-    return np.array([[*row, *[0] * (width - len(row))] for row in rows], np.int64)
-
-
-def _divisors(number: int) -> list[int]:
-    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
-    return sorted({*small, *(number // d for d in small)})
-
-
-def _rounds(number: int) -> list[int]:
-    """The fewest to take in each round, for any number of rounds."""
-    found: list[int] = []
-    value = number
-    while value >= 1:
-        found.append(value)
-        if value == 1:
-            break
-        rounds = -(-number // (value - 1))
-        value = -(-number // rounds)
-    return found
-
-
-@functools.lru_cache(maxsize=4096)
-def _hulls(
-    size: int, kernel: int, stride: int, dilation: int, padding: int, skips: int, most: int, space: MapSpace
-) -> Floats:
-    """[output extent, kernel extent, sum | most] rows of the input, as `nest.covered`."""
-    across, along = _sizes(size, most, space).extents, _sizes(kernel, most, space).extents
-    table = np.zeros((len(across), len(along), 2))
-    for i, extent in enumerate(across):
-        for j, part in enumerate(along):
-            covered(size, kernel, int(extent), int(part), stride, dilation, padding, skips, table[i, j])
-    return table
-
-
-def lattice_of(loops: Loops, shape: Ints, most: int, space: MapSpace) -> Lattice:
-    """The tiles of a nest for arrays of at most `most` processing elements; not to be written to.
-
-    Raises:
-        MappingError: there are too many.
-    """
-    tiles = math.prod(len(_sizes(b, most, space).size) for b in loops.bounds)
-    made = _lattice_of if tiles <= _KEPT_TILES else _lattice_of.__wrapped__
-    return made(loops, tuple(int(v) for v in shape.ravel()), most, space)
-
-
-@functools.lru_cache(maxsize=8)
-def _lattice_of(loops: Loops, shape: tuple[int, ...], most: int, space: MapSpace) -> Lattice:
-    axes = [_sizes(b, most, space) for b in loops.bounds]
-    many = np.array([len(axis.size) for axis in axes], np.int64)
-    tiles = int(many.prod())
-    if tiles > _MOST_TILES:
-        raise MappingError(
-            f"a nest of {' x '.join(map(str, loops.bounds))} has {tiles} tiles, more than {_MOST_TILES}: "
-            "without imperfect factors there are fewer"
-        )
-
-    def stacked(name: str, fill: int = 0) -> np.ndarray:
-        parts: list[np.ndarray] = [getattr(axis, name) for axis in axes]
-        extents = tuple(max(part.shape[k] for part in parts) for k in range(parts[0].ndim))
-        table = np.full((8, *extents), fill, parts[0].dtype)
-        for d, part in enumerate(parts):
-            table[(d, *(slice(n) for n in part.shape))] = part
-        return table
-
-    pairs = stacked("pairs")
-    lattice = Lattice(
-        bounds=np.array(loops.bounds, np.int64),
-        many=many,
-        step=np.concatenate([[1], np.cumprod(many)[:-1]]),
-        size=stacked("size", 1),
-        rounds=stacked("rounds", 1),
-        covers=stacked("covers"),
-        covering=stacked("covering"),
-        ups=stacked("ups"),
-        upping=stacked("upping"),
-        pair_tile=pairs[:, 0].copy(),
-        pair_factor=pairs[:, 1].copy(),
-        pair_extent=pairs[:, 2].copy(),
-        pair_blocks=stacked("blocks", 1),
-        by_block=stacked("by_block"),
-        block_of=stacked("block_of", -1),
-        extent_of=stacked("extent_of"),
-        at=np.empty((8, tiles), np.int64),
-        visits=np.empty((3, tiles)),
-        elements=np.empty((3, tiles)),
-        hull=np.empty(tiles),
-        rows=_hulls(loops.P, loops.R, *shape[:4], most, space),
-        columns=_hulls(loops.Q, loops.S, *shape[4:], most, space),
-    )
-    bound.fill_lattice(lattice)
-    return lattice
-
-
-_MOST_TILES = 4_000_000
-
-#: Lattices of no more tiles are kept for the next search of the same nest.
-_KEPT_TILES = 100_000
 _LISTED, _LABELS = 4096, 512
 
 
@@ -993,7 +618,7 @@ def _work(number: int, groups: int, tiles: int) -> Work:
         slices=taken("slices", (tiles,), own=False),
         heap=taken("heap", (tiles,), np.int64, own=False),
         keys=taken("keys", (tiles,), own=False),
-        labels=taken("labels", (groups, _LABELS, bound.LABEL), own=False),
+        labels=taken("labels", (groups, _LABELS, search.LABEL), own=False),
         label_at=taken("label_at", (groups, _LABELS, 12), np.int64, own=False),
         listed=taken("listed", (bound.CLASSES, _LISTED, 16), own=False),
         listed_at=taken("listed_at", (bound.CLASSES, _LISTED, 11), np.int64, own=False),

@@ -1,0 +1,319 @@
+"""All tiles of a nest in one table, and how they are cut from each other."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from chipfit.cost.mapping.nest import INPUT, RELEVANT, Floats, Ints, covered
+from chipfit.errors import MappingError
+from chipfit.workload.network import Loops
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSpace:
+    """Which mappings are looked at.
+
+    Tiles divide the tiles that they are cut from. `ragged` also lets the processing elements of an
+    array not divide the whole bound (the last round is not full); `imperfect` also allows tiles
+    that cut the bound into any number of equal parts but for the last.
+    """
+
+    ragged: bool = True
+    imperfect: bool = False
+
+    def __str__(self) -> str:
+        if self.imperfect:
+            return "tiles of any number of equal parts"
+        return "tiles that divide" + (", ragged arrays" if self.ragged else "")
+
+
+_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+
+
+fast = numba.njit(**_OPTIONS)
+
+
+class Lattice(NamedTuple):
+    """Tiles of a nest.
+
+    bounds: of the dimensions (8).
+    many: sizes of each dimension (8). step: what one size more adds to the index of a tile (8).
+    size: [d, i] extents, ascending. rounds: [d, i] how many there are along the bound.
+    covers: [d, i, :] the next multiples of a size; covering: how many.
+    ups: [d, i, :] all multiples, itself first; upping: how many.
+    pair_tile, pair_factor, pair_block, pair_blocks, pair_extent: [d, :] all cuts of a block into
+        tiles, by block: index of the tile, processing elements, index of the block (of the whole bound if it
+        is ragged), how many blocks there are, index of its extent in `rows` and `columns`.
+        by_block: [d, j] where those of block j start.
+    block_of, extent_of: [d, i, f] the same for tile i and f processing elements, or -1.
+    at: [d, i] index of the size of tile i (8, tiles).
+    visits: [t, i] how often loops outside tile i that tensor t does not depend on step (3, tiles).
+    elements: [input | weight | output, i] in tile i (3, tiles).
+    hull: input fetched when every block of this extent is fetched once (tiles).
+    rows: [P extent, R extent, 0 sum | 1 most] as `nest.covered`; columns: [Q extent, S extent, ...].
+    """
+
+    bounds: Ints
+    many: Ints
+    step: Ints
+    size: Ints
+    rounds: Floats
+    covers: Ints
+    covering: Ints
+    ups: Ints
+    upping: Ints
+    pair_tile: Ints
+    pair_factor: Ints
+    pair_blocks: Floats
+    pair_extent: Ints
+    by_block: Ints
+    block_of: Ints
+    extent_of: Ints
+    at: Ints
+    visits: Floats
+    elements: Floats
+    hull: Floats
+    rows: Floats
+    columns: Floats
+
+
+@fast
+def sweep(values: Floats, d: int, lattice: Lattice) -> None:
+    """Each value becomes the least among the multiples of its tile along one dimension."""
+    step, many = lattice.step[d], lattice.many[d]
+    if many == 1:
+        return
+    for base in range(0, values.shape[0], step * many):
+        for i in range(many - 2, -1, -1):
+            low = base + i * step
+            for c in range(lattice.covering[d, i]):
+                high = base + lattice.covers[d, i, c] * step
+                for r in range(step):
+                    if values[high + r] < values[low + r]:
+                        values[low + r] = values[high + r]
+
+
+@fast
+def sweep_down(values: Floats, d: int, lattice: Lattice) -> None:
+    """Each value becomes the least among the tiles that may be cut from its tile along one dimension."""
+    step, many = lattice.step[d], lattice.many[d]
+    if many == 1:
+        return
+    for base in range(0, values.shape[0], step * many):
+        for i in range(many - 1):
+            low = base + i * step
+            for c in range(lattice.covering[d, i]):
+                high = base + lattice.covers[d, i, c] * step
+                for r in range(step):
+                    if values[low + r] < values[high + r]:
+                        values[high + r] = values[low + r]
+
+
+@fast
+def fill_lattice(lattice: Lattice) -> None:
+    """Fill what has an entry per tile: `at`, `visits`, `elements`, `hull`; the rest is there."""
+    bounds, size, many = lattice.bounds, lattice.size, lattice.many
+    base = 1.0 * bounds[0] * bounds[1] * bounds[3]
+    index = np.zeros(8, np.int64)
+    for i in range(lattice.hull.shape[0]):
+        for t in range(3):
+            visits = 1.0
+            elements = 1.0
+            for d in range(8):
+                if RELEVANT[t, d] == 0:
+                    visits *= lattice.rounds[d, index[d]]
+                elif t != INPUT or d < 4:
+                    elements *= size[d, index[d]]
+            lattice.visits[t, i] = visits
+            lattice.elements[t, i] = elements
+        p, q, r, s = index[4], index[5], index[6], index[7]
+        lattice.elements[INPUT, i] *= lattice.rows[p, r, 1] * lattice.columns[q, s, 1]
+        lattice.hull[i] = base * lattice.rows[p, r, 0] * lattice.columns[q, s, 0]
+        for d in range(8):
+            lattice.at[d, i] = index[d]
+        d = 0
+        while d < 8:  # the first dimension runs fastest
+            index[d] += 1
+            if index[d] < many[d]:
+                break
+            index[d] = 0
+            d += 1
+
+
+_MOST_TILES = 4_000_000
+
+
+#: Lattices of no more tiles are kept for the next search of the same nest.
+_KEPT_TILES = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sizes:
+    """Sizes of tiles along one dimension, as in `Lattice`; `extents` of blocks, sizes first."""
+
+    size: Ints
+    rounds: Floats
+    covers: Ints
+    covering: Ints
+    ups: Ints
+    upping: Ints
+    pairs: Ints  # [tile, processing elements, extent] by block
+    blocks: Floats
+    by_block: Ints
+    block_of: Ints
+    extent_of: Ints
+    extents: Ints
+
+
+@functools.lru_cache(maxsize=4096)
+def _sizes(size: int, most: int, space: MapSpace) -> _Sizes:
+    """Sizes of tiles along a dimension, for at most `most` processing elements along it."""
+    sizes = _divisors(size)
+    if space.imperfect:
+        sizes = sorted({*sizes, *_rounds(size)})
+    index = {s: i for i, s in enumerate(sizes)}
+    n, last = len(sizes), len(sizes) - 1
+    ups = [[i, *(j for j in range(i + 1, n) if sizes[j] % s == 0 or j == last)] for i, s in enumerate(sizes)]
+    covers = [[j for j in up[1:] if not any(j in ups[k][1:] for k in up[1:] if k != j)] for up in ups]
+    extents = list(sizes)
+    block_of = np.full((n, min(most, size) + 1), -1, np.int64)
+    extent_of = np.zeros((n, min(most, size) + 1), np.int64)
+    pairs: list[tuple[int, int, int, int]] = []
+    for i, s in enumerate(sizes):
+        tiles = -(-size // s)
+        factors = {1, *(other // s for other in sizes if other % s == 0)}
+        if space.imperfect:
+            factors.add(tiles)
+        if space.ragged:
+            factors.update(_rounds(tiles))
+        for f in sorted(factors):
+            extent = min(s * f, size)
+            if f > most:
+                continue
+            block = index.get(extent, last)
+            if extent not in index:
+                index_of_extent = extents.index(extent) if extent in extents[n:] else len(extents)
+                if index_of_extent == len(extents):
+                    extents.append(extent)
+            else:
+                index_of_extent = index[extent]
+            pairs.append((block, i, f, index_of_extent))
+            block_of[i, f], extent_of[i, f] = block, index_of_extent
+    pairs.sort()
+    table = np.array(pairs, np.int64)
+    sides = [-(-size // (sizes[i] * f)) for _, i, f, _ in pairs]
+    return _Sizes(
+        size=np.array(sizes, np.int64),
+        rounds=np.array([-(-size // s) for s in sizes], np.float64),
+        covers=_padded(covers),
+        covering=np.array([len(c) for c in covers], np.int64),
+        ups=_padded(ups),
+        upping=np.array([len(u) for u in ups], np.int64),
+        pairs=table[:, 1:].T.copy(),
+        blocks=np.array(sides, np.float64),
+        by_block=np.searchsorted(table[:, 0], np.arange(n + 1)),
+        block_of=block_of,
+        extent_of=extent_of,
+        extents=np.array(extents, np.int64),
+    )
+
+
+def _padded(rows: list[list[int]]) -> Ints:
+    width = max(1, *(len(row) for row in rows))
+    return np.array([[*row, *[0] * (width - len(row))] for row in rows], np.int64)
+
+
+def _divisors(number: int) -> list[int]:
+    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
+    return sorted({*small, *(number // d for d in small)})
+
+
+def _rounds(number: int) -> list[int]:
+    """The fewest to take in each round, for any number of rounds."""
+    found: list[int] = []
+    value = number
+    while value >= 1:
+        found.append(value)
+        if value == 1:
+            break
+        rounds = -(-number // (value - 1))
+        value = -(-number // rounds)
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def _hulls(
+    size: int, kernel: int, stride: int, dilation: int, padding: int, skips: int, most: int, space: MapSpace
+) -> Floats:
+    """[output extent, kernel extent, sum | most] rows of the input, as `nest.covered`."""
+    across, along = _sizes(size, most, space).extents, _sizes(kernel, most, space).extents
+    table = np.zeros((len(across), len(along), 2))
+    for i, extent in enumerate(across):
+        for j, part in enumerate(along):
+            covered(size, kernel, int(extent), int(part), stride, dilation, padding, skips, table[i, j])
+    return table
+
+
+def lattice_of(loops: Loops, shape: Ints, most: int, space: MapSpace) -> Lattice:
+    """The tiles of a nest for arrays of at most `most` processing elements; not to be written to.
+
+    Raises:
+        MappingError: there are too many.
+    """
+    tiles = math.prod(len(_sizes(b, most, space).size) for b in loops.bounds)
+    made = _lattice_of if tiles <= _KEPT_TILES else _lattice_of.__wrapped__
+    return made(loops, tuple(int(v) for v in shape.ravel()), most, space)
+
+
+@functools.lru_cache(maxsize=8)
+def _lattice_of(loops: Loops, shape: tuple[int, ...], most: int, space: MapSpace) -> Lattice:
+    axes = [_sizes(b, most, space) for b in loops.bounds]
+    many = np.array([len(axis.size) for axis in axes], np.int64)
+    tiles = int(many.prod())
+    if tiles > _MOST_TILES:
+        raise MappingError(
+            f"a nest of {' x '.join(map(str, loops.bounds))} has {tiles} tiles, more than {_MOST_TILES}: "
+            "without imperfect factors there are fewer"
+        )
+
+    def stacked(name: str, fill: int = 0) -> np.ndarray:
+        parts: list[np.ndarray] = [getattr(axis, name) for axis in axes]
+        extents = tuple(max(part.shape[k] for part in parts) for k in range(parts[0].ndim))
+        table = np.full((8, *extents), fill, parts[0].dtype)
+        for d, part in enumerate(parts):
+            table[(d, *(slice(n) for n in part.shape))] = part
+        return table
+
+    pairs = stacked("pairs")
+    lattice = Lattice(
+        bounds=np.array(loops.bounds, np.int64),
+        many=many,
+        step=np.concatenate([[1], np.cumprod(many)[:-1]]),
+        size=stacked("size", 1),
+        rounds=stacked("rounds", 1),
+        covers=stacked("covers"),
+        covering=stacked("covering"),
+        ups=stacked("ups"),
+        upping=stacked("upping"),
+        pair_tile=pairs[:, 0].copy(),
+        pair_factor=pairs[:, 1].copy(),
+        pair_extent=pairs[:, 2].copy(),
+        pair_blocks=stacked("blocks", 1),
+        by_block=stacked("by_block"),
+        block_of=stacked("block_of", -1),
+        extent_of=stacked("extent_of"),
+        at=np.empty((8, tiles), np.int64),
+        visits=np.empty((3, tiles)),
+        elements=np.empty((3, tiles)),
+        hull=np.empty(tiles),
+        rows=_hulls(loops.P, loops.R, *shape[:4], most, space),
+        columns=_hulls(loops.Q, loops.S, *shape[4:], most, space),
+    )
+    fill_lattice(lattice)
+    return lattice

@@ -1,0 +1,256 @@
+"""A target as the search reads it: its memories in groups, and the links between those that hold a tensor."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from chipfit.cost.mapping.nest import RELEVANT, Chip, Flags, Floats, Ints
+from chipfit.hardware.target import TENSORS, Array, Target
+from chipfit.workload.network import DIMENSIONS
+
+#: Names of the memories that hold a tensor, by level.
+Holds = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A memory and the array below it. One that is tied has no loops of its own."""
+
+    name: str
+    array: Array | None
+    tied: bool
+
+
+def stages(target: Target) -> tuple[Stage, ...]:
+    """The stages of a target, from the main memory inwards.
+
+    Memories side by side, of different tensors with nothing between them, share one tile: all but the
+    last are tied.
+    """
+    arrays = {array.below: array for array in target.arrays}
+    found: list[Stage] = []
+    for index, level in enumerate(target.levels):
+        array = arrays.get(level.name)
+        last = index == len(target.levels) - 1
+        tied = index > 0 and array is None and not last
+        tied = tied and not set(level.holds) & set(target.levels[index + 1].holds)
+        found.append(Stage(name=level.name, array=array, tied=tied))
+    return tuple(found)
+
+
+def per_element(per_word: float) -> float:
+    """Words that an element takes."""
+    return 1 / per_word if per_word > 0 else -per_word
+
+
+@functools.lru_cache(maxsize=256)
+def ways_to_hold(target: Target) -> tuple[Holds, ...]:
+    """Which tensors each memory may keep: first all that it can."""
+    options: list[list[tuple[str, ...]]] = []
+    for level in target.levels:
+        free = [t for t in level.holds if t in level.may_bypass]
+        passing = [gone for n in range(len(free) + 1) for gone in itertools.combinations(free, n)]
+        options.append([tuple(t for t in level.holds if t not in gone) for gone in passing])
+    return tuple(itertools.product(*options))
+
+
+class Plan(NamedTuple):
+    """A target at given widths, in groups.
+
+    stage_group: group of each stage (stages). last_stage: of each group (groups).
+    sides: [group, rows | columns] of the array below, (1, 1) if none. may: [group, row | column, d]
+        whether a side may unroll a dimension.
+    loopable: [group, d] whether a memory may loop over it. allowed: [group, t] stationary tensors.
+    link: [l, tensor | step | parent group | to the datapath | hull of the block | whether its parent's words
+        wait for an array further out] (links, 6).
+    price: [l, parent write (operands: read) | parent read (operands: 0) | child read | child write | hop
+        at the step's array] of an element (J), then what a finished output takes less: [parent, child and
+        hop] (links, 7).
+    main_words: words of the main memory an element takes, where that is the parent, else 0 (links).
+    fans: [l, parent | child] most copies that arrays further out make of a partial sum (links, 2).
+    pending: [step, t] link whose parent lies further out behind an array, or -1 (groups, 3).
+    discount: [l, g] most elements that read one word of it at once, in arrays from its parent down to
+        group g, which is excluded (links, groups + 1).
+    hops: [step, t] price of an element of a pending link at the array of the step (J) (groups, 3).
+    most_copies: most copies of a partial sum in arrays of groups before (groups + 1).
+    speed: [l, parent | child | main memory] cycles that an element takes there, then what a finished output
+        takes less in each (links, 6).
+    complete: whether `speed` has all cycles of memories of finite bandwidth. drains: 1 if sums are read on
+        their way out, else 0.
+    """
+
+    stage_group: Ints
+    last_stage: Ints
+    sides: Ints
+    may: Flags
+    loopable: Flags
+    allowed: Flags
+    link: Ints
+    price: Floats
+    main_words: Floats
+    fans: Floats
+    pending: Ints
+    discount: Floats
+    hops: Floats
+    most_copies: Floats
+    speed: Floats
+    complete: bool
+    drains: float
+
+
+def _stage_groups(parts: tuple[Stage, ...]) -> list[int]:
+    groups: list[int] = []
+    g = 0
+    for part in parts:
+        groups.append(g)
+        g += not part.tied
+    return groups
+
+
+@functools.lru_cache(maxsize=256)
+def _skeleton(target: Target) -> dict[str, Ints | Flags | Floats]:
+    """The parts of a plan that depend on the target alone."""
+    parts = stages(target)
+    stage_group = np.array(_stage_groups(parts), np.int64)
+    groups = int(stage_group[-1]) + 1
+    sides, may = np.ones((groups, 2), np.int64), np.zeros((groups, 2, 8), np.bool_)
+    loopable, allowed = np.ones((groups, 8), np.bool_), np.ones((groups, 3), np.bool_)
+    last = np.zeros(groups, np.int64)
+    for stage, (part, level) in enumerate(zip(parts, target.levels, strict=True)):
+        g = stage_group[stage]
+        last[g] = stage
+        loopable[g] &= [d in level.loops for d in DIMENSIONS]
+        allowed[g] &= [t in level.stationary for t in TENSORS]
+        if part.array is not None:
+            sides[g] = part.array.rows, part.array.columns
+            may[g, 0] = [d in part.array.row_dimensions and part.array.rows > 1 for d in DIMENSIONS]
+            may[g, 1] = [d in part.array.column_dimensions and part.array.columns > 1 for d in DIMENSIONS]
+    return {
+        "stage_group": stage_group,
+        "last_stage": last,
+        "sides": sides,
+        "may": may,
+        "loopable": loopable,
+        "allowed": allowed,
+    }
+
+
+def plan_of(target: Target, made: Chip, holds: Holds) -> Plan:
+    """A target in groups, with the links between memories that hold a tensor next to each other."""
+    base = _skeleton(target)
+    stage_group, sides, may = base["stage_group"], base["sides"], base["may"]
+    parts = stages(target)
+    n, groups = len(parts), len(sides)
+    elements = sides.prod(axis=1)
+    # Most copies by tensor and group: elements of arrays that may unroll a dimension it lacks.
+    copies = np.ones((groups, 3))
+    for g in range(groups):
+        for t in range(3):
+            if (may[g].any(axis=0) & (RELEVANT[t] == 0)).any():
+                copies[g, t] = elements[g]
+    links: list[tuple[int, ...]] = []
+    prices: list[list[float]] = []
+    words: list[float] = []
+    fans: list[tuple[float, float]] = []
+    discounts: list[Floats] = []
+    speeds: list[list[float]] = []
+    complete = True
+    # Of each group the memory whose bandwidth is counted on the way; others count at the end.
+    limited = [-1] * groups
+    for stage in range(n):
+        if made.price[3, stage] > 0:
+            complete = complete and limited[stage_group[stage]] < 0
+            limited[stage_group[stage]] = stage
+    pending = np.full((groups, 3), -1, np.int64)
+    hops = np.zeros((groups, 3))
+    for t in range(3):
+        chain = [int(s) for s in made.holders[t] if s >= 0]
+        for i, h in enumerate(chain):
+            datapath = i == len(chain) - 1
+            c = n if datapath else chain[i + 1]
+            child = groups if datapath else int(stage_group[c])
+            step, parent = child - 1, int(stage_group[h])
+            kind = t if t < 2 else 3
+            at_parent = per_element(made.per_word[h, kind])
+            out_parent = per_element(made.per_word[h, 2])
+            at_child = 0.0 if datapath else per_element(made.per_word[c, kind])
+            out_child = 0.0 if datapath else per_element(made.per_word[c, 2])
+            read, write, hop = made.price[0], made.price[1], made.price[2]
+            hop_here = hop[base["last_stage"][step]] if parent <= step else 0.0
+            fan_h, fan_c = float(copies[:parent, 2].prod()), float(copies[:step, 2].prod())
+            if t == 2:
+                finish = write[h] * (at_parent - out_parent) if not datapath or h == 0 else 0.0
+                further = not datapath and i + 2 < len(chain)
+                finish_child = read[c] * (at_child - out_child) if further and made.drains else 0.0
+                finish_child += hop_here * (at_parent - out_parent) if further else 0.0
+                price = [
+                    write[h] * at_parent,
+                    read[h] * at_parent,
+                    0.0 if datapath or not made.drains else read[c] * at_child,
+                    0.0 if datapath else write[c] * at_child,
+                    hop_here * at_parent,
+                    finish if fan_h == 1 else max(finish, 0.0),
+                    finish_child if fan_c == 1 else max(finish_child, 0.0),
+                ]
+                if parent > step:  # side by side: both see the same copies
+                    price[2], price[3] = price[2] + price[0], price[3] + price[1]
+                    price[6], price[5], price[0], price[1] = price[6] + price[5], 0.0, 0.0, 0.0
+            else:
+                arriving = 0.0 if datapath else write[c] * at_child
+                price = [read[h] * at_parent, 0.0, 0.0, arriving, hop_here * at_parent, 0.0, 0.0]
+                if parent > step:
+                    price[3], price[0] = price[3] + price[0], 0.0
+            discount = np.ones(groups + 1)
+            for g in range(parent + 1, groups + 1):
+                discount[g] = float(copies[parent:g, t].prod())
+            behind = any(elements[g] > 1 for g in range(parent, step))
+            behind = behind or bool(h > 0 and parent < step and made.price[3, h] > 0)
+            if behind:
+                for g in range(parent, step):
+                    pending[g, t] = len(links)
+                    hops[g, t] = hop[base["last_stage"][g]] * at_parent * made.union
+            else:
+                discount[:] = 1.0
+            hull = made.union and parts[c - 1].array is not None
+            links.append(
+                (t, step, parent if behind else min(parent, step), int(datapath), int(hull), int(behind))
+            )
+            prices.append(price)
+            words.append(min(at_parent, out_parent) if h == 0 and t == 2 else at_parent if h == 0 else 0.0)
+            fans.append((fan_h, fan_c))
+            slow = [0.0] * 6
+            if made.price[3, h] > 0:
+                slow[0] = at_parent / made.price[3, h]
+                if t == 2 and (not datapath or h == 0):
+                    slow[3] = max(0.0, (at_parent - out_parent) / made.price[3, h])
+            if not datapath and limited[min(child, groups - 1)] == c:
+                slow[1] = at_child / made.price[3, c]
+                if t == 2 and i + 2 < len(chain) and made.drains:
+                    slow[4] = max(0.0, (at_child - out_child) / made.price[3, c])
+            if h == 0 and not behind:
+                slow[2], slow[5], slow[0], slow[3] = slow[0], slow[3], 0.0, 0.0
+            if parent > step or (h == 0 and behind):
+                complete = complete and slow[0] == slow[1] == 0.0
+            if h > 0 and limited[parent] != h:
+                slow[0] = slow[3] = 0.0
+            speeds.append(slow)
+            discounts.append(discount)
+    return Plan(
+        **base,  # pyright: ignore[reportArgumentType]
+        link=np.array(links, np.int64),
+        price=np.array(prices),
+        main_words=np.array(words),
+        fans=np.array(fans),
+        pending=pending,
+        discount=np.array(discounts),
+        hops=hops,
+        speed=np.array(speeds),
+        complete=complete,
+        drains=1.0 if made.drains else 0.0,
+        most_copies=np.array([float(copies[:g, 2].prod()) for g in range(groups + 1)]),
+    )
