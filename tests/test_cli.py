@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -539,7 +540,10 @@ class TestTheWhole:
         command = [sys.executable, "-m", "chipfit.cli", "targets", str(pipe)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         with pipe.open("w"):  # opens once the command reads: it is inside the command now
-            time.sleep(0.5)  # between two system calls a signal would wait for the end of the second
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            time.sleep(0.5)
+            for _ in range(12):  # a signal between two system calls waits for the end of the second
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    out, err = process.communicate(timeout=10)
+                    break
         assert (process.returncode, out, err) == (130, "", "stopped\n")
