@@ -44,8 +44,8 @@ class Work(NamedTuple):
     first: [t, i] links with a child in group 1 when t is stationary in step 0 (3, tiles).
     words: [i] least words of the main memory for links with a child in group 1 (tiles).
     slices: scratch (tiles). heap: [i] block indices (tiles). keys: their bounds (tiles).
-    labels: [step, i, :] bound, energy, cycles, then what waits, as in `pricing.resolve`, and the price of a visit of
-        a tensor whose reuse runs on outwards, counted for one visit (LABEL).
+    labels: [step, i, :] bound, energy, cycles, then what waits, as in `pricing.resolve`, and the price of a
+        visit of a tensor whose reuse runs on outwards, counted for one visit (LABEL).
         label_at: tile, class, factors (8), tile of the innermost memory, way inside it.
     listed: [class, i, :] fixed cost, price of a visit, cycles, pending words (3), savings, whether anything
         waits; cycles of the memory further in, of this one, of the main memory, each fixed and for a visit;
