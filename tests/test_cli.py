@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -538,12 +539,19 @@ class TestTheWhole:
         pipe = tmp_path / "pipe.yaml"
         os.mkfifo(pipe)  # reading it blocks until someone writes
         command = [sys.executable, "-m", "chipfit.cli", "targets", str(pipe)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # Where the tests run in the background, the shell has them ignore the signal, and children too.
+        heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+        )
         with pipe.open("w"):  # opens once the command reads: it is inside the command now
             time.sleep(0.5)
             for _ in range(12):  # a signal between two system calls waits for the end of the second
                 process.send_signal(signal.SIGINT)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    out, err = process.communicate(timeout=10)
+                    process.wait(timeout=10)
                     break
+            else:
+                process.kill()
+            out, err = process.communicate()
         assert (process.returncode, out, err) == (130, "", "stopped\n")
