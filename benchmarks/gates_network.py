@@ -43,7 +43,7 @@ from chipfit.cost.gates.streams import LayerEnergy, layer_energies
 from chipfit.cost.gates.table import WeightTable, load_table, save_table
 from chipfit.hardware.voltage import DelayLaw
 from chipfit.search.values import Operands
-from chipfit.train.finetune import FineTuning, finetune, judge, outputs_of
+from chipfit.train.finetune import FineTuning, finetune, judge, outputs_of, save_state
 from chipfit.train.task import Task, TensorLoader, inputs_of, load_task
 
 LIBRARY = embedded_library("ihp_sg13g2")
@@ -190,6 +190,7 @@ def train(arguments: argparse.Namespace) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     keys = ("task", "style", "select", "budget", "size", "prune", "epochs", "seed", "delay", "one_set")
     name = "-".join(str(document[key]) for key in keys)
+    save_state(arguments.out / f"{name}.pt", model=model.state_dict())
     (arguments.out / f"{name}.json").write_text(json.dumps(document, indent=1))
     print(json.dumps(document["after"]))
 
