@@ -4,12 +4,13 @@ Speeds are transitions of all inputs but the weight, a second of processor time 
 toggle of every gate counted. KyuPy is installed into a folder of its own; Icarus Verilog and
 Verilator are used where they are installed.
 
-    python benchmarks/gates.py [--liberty FILE.lib] [--skip-peers]
+    python benchmarks/gates.py [--liberty FILE.lib] [--skip-peers | --units]
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import resource
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ from chipfit.cost.gates.annotate import annotate
 from chipfit.cost.gates.cells import CellLibrary
 from chipfit.cost.gates.characterise import characterise, read_unit
 from chipfit.cost.gates.effort import embedded_library
-from chipfit.cost.gates.generate import MacDesign, generate_mac
+from chipfit.cost.gates.generate import ACCUMULATES, ADDERS, MacDesign, generate_mac
 from chipfit.cost.gates.liberty import load_liberty
 from chipfit.cost.gates.netlist import Netlist
 from chipfit.cost.gates.retarget import map_to
@@ -89,11 +90,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--liberty", type=Path, default=OSU018, help="a real library to compare with")
     parser.add_argument("--skip-peers", action="store_true", help="only our own simulators")
+    parser.add_argument("--units", action="store_true", help="only compare generated units")
     options = parser.parse_args()
+    if options.units:
+        units(options.liberty)
+        return
     netlists = {style: generate_mac(MacDesign(style=style)) for style in STYLES}
     whole_tables(netlists)
     speeds(netlists, peers=not options.skip_peers)
     fidelity(netlists, options.liberty)
+    units(options.liberty)
+
+
+def units(liberty: Path) -> None:
+    """What the ways to build a unit do to its table: unsigned activations, after ReLU."""
+    library = load_liberty(liberty) if liberty.is_file() else None
+    print("\n| unit | gates | area, um2 | mean energy | weight 0 of the dearest | cheapest 32 of the mean "
+          "| longest delay seen | static |\n|" + "---|" * 8)  # fmt: skip
+    for style, accumulate, adder in itertools.product(STYLES, ACCUMULATES, ADDERS):
+        netlist = generate_mac(
+            MacDesign(style=style, accumulate=accumulate, adder=adder, activation_signed=False)  # type: ignore[arg-type]
+        )
+        found = table(netlist)
+        area_um2 = annotate(map_to(netlist, library), library).area_um2 if library else None
+        energies = np.array(found.energy_j)
+        cells = [
+            f"{style}, {accumulate}, {adder}", f"{netlist.gates}", f"{area_um2:.0f}" if area_um2 else "",
+            f"{1e15 * energies.mean():.0f} fJ", f"{energies[128] / energies.max():.3f}",
+            f"{np.sort(energies)[:32].mean() / energies.mean():.2f}",
+            f"{1e9 * max(found.delay_s):.2f} ns", f"{1e9 * found.static_delay_s:.2f} ns",
+        ]  # fmt: skip
+        print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def operands(netlist: Netlist, name: str = "relu") -> OperandStatistics:

@@ -75,6 +75,13 @@ def test_all_transitions_no_delays_and_another_technology():
     assert found["arrivals"] == [0.0] * len(found["arrivals"])
 
 
+def test_the_partial_sum_can_be_added_to_the_finished_product():
+    found = document(*SMALL, "--accumulate", "adder")
+    assert found["multiplier"] == "mac_array_s3_u2_6_adder"
+    # A weight of 0 lets it pass through the second adder; -1 also makes carries run.
+    assert found["energy_j"][4] < 0.5 * found["energy_j"][3]
+
+
 def test_a_netlist_of_ones_own_costs_what_the_generated_one_does(tmp_path):
     design = MacDesign(weight_bits=3, activation_bits=2, sum_bits=6, activation_signed=False)
     path = tmp_path / "mac.v"
@@ -110,6 +117,7 @@ def test_operands_come_from_a_network(tmp_path):
     ("arguments", "message"),
     [
         (("--multiplier", "boot"), "unknown style 'boot', did you mean 'booth'?"),
+        (("--accumulate", "ad"), "unknown way to accumulate 'ad'; valid: adder, tree"),
         (
             ("--library", "asap"),
             "unknown library 'asap', did you mean 'asap7'? (the name of a Liberty file ends in .lib)",

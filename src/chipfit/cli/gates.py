@@ -24,16 +24,24 @@ if TYPE_CHECKING:
 
     from chipfit.cost.gates.cells import CellLibrary
     from chipfit.cost.gates.characterise import Unit
-    from chipfit.cost.gates.netlist import Netlist
     from chipfit.cost.gates.statistics import OperandStatistics
 
-_DESIGN = ("multiplier", "weight_bits", "activation_bits", "accumulator_bits", "signed_activations")
+_DESIGN = (
+    "multiplier", "accumulate", "weight_bits", "activation_bits", "accumulator_bits", "signed_activations",
+)  # fmt: skip
 
 
 @app.command()
 def gates(
     context: typer.Context,
     multiplier: Annotated[str, typer.Option(help="Which unit to generate: array or booth.")] = "array",
+    accumulate: Annotated[
+        str,
+        typer.Option(
+            help="Where its partial sum comes in: tree (with the product's terms) or adder (one of its own, "
+            "behind the finished product)."
+        ),
+    ] = "tree",
     weight_bits: Annotated[int, typer.Option(help="Width of weights, 2 to 8.")] = 8,
     activation_bits: Annotated[int, typer.Option(help="Width of activations, 2 to 8.")] = 8,
     accumulator_bits: Annotated[int, typer.Option(help="Width of partial sums.")] = 22,
@@ -88,15 +96,23 @@ def gates(
     import numpy as np
 
     from chipfit.cost.gates.characterise import characterise, read_unit
+    from chipfit.cost.gates.generate import MacDesign, generate_mac
+    from chipfit.cost.gates.retarget import map_to
     from chipfit.cost.gates.simulate import check_options
     from chipfit.cost.gates.table import save_table
 
     check_options(mode, grid_ps)
     cells = _library(library)
     if netlist is None:
-        circuit = _generated(
-            multiplier, weight_bits, activation_bits, accumulator_bits, signed_activations, cells
+        design = MacDesign(
+            style=multiplier,  # type: ignore[arg-type]
+            accumulate=accumulate,  # type: ignore[arg-type]
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            sum_bits=accumulator_bits,
+            activation_signed=signed_activations,
         )
+        circuit = map_to(generate_mac(design), cells)
     else:
         from chipfit.cost.gates.verilog import load_verilog
 
@@ -144,22 +160,6 @@ def _library(name: str) -> CellLibrary:
         hint = nearest(name, TECHNOLOGIES)
         raise ChipfitError(f"unknown library '{name}'{hint} (the name of a Liberty file ends in .lib)")
     return embedded_library(name)
-
-
-def _generated(
-    style: str, weight_bits: int, activation_bits: int, sum_bits: int, signed: bool, cells: CellLibrary
-) -> Netlist:
-    from chipfit.cost.gates.generate import MacDesign, generate_mac
-    from chipfit.cost.gates.retarget import map_to
-
-    design = MacDesign(
-        style=style,  # type: ignore[arg-type]
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        sum_bits=sum_bits,
-        activation_signed=signed,
-    )
-    return map_to(generate_mac(design), cells)
 
 
 def _operands(name: str, calibration: Path | None, unit: Unit, rng: np.random.Generator) -> OperandStatistics:

@@ -22,7 +22,11 @@ def values(
         str, typer.Option("--budget", "-b", metavar="SHARE", help="Most energy of the multipliers: 25%.")
     ],
     multipliers: Annotated[
-        str, typer.Option(help="What may be chosen, first the yardstick.")
+        str,
+        typer.Option(
+            help="What may be chosen, first the yardstick: array, booth; array+adder, booth+adder (these add "
+            "the partial sum to the finished product)."
+        ),
     ] = "array,booth",
     library: Annotated[str, typer.Option(help="Embedded cells: generic, ihp_sg13g2, asap7.")] = "generic",
     bits: Annotated[int, typer.Option(help="Width of weights and activations, 2 to 8.")] = 8,

@@ -60,7 +60,8 @@ class ValuesConfig:
         task: as for a fit.
         budget: most energy of the gates, of that of the original on plain hardware and the first multiplier.
         out: folder for the model, the table and the result.
-        multipliers: styles that may be chosen.
+        multipliers: that may be chosen: a style, or one with '+adder' for a partial sum that is added to the
+            finished product.
         library: embedded cells.
         bits: of weights and activations.
         size: values of a layer at most.
@@ -349,10 +350,12 @@ def _told(option: Option) -> dict[str, Any]:
     }
 
 
-def _unit(style: str, config: ValuesConfig) -> Netlist:
+def _unit(multiplier: str, config: ValuesConfig) -> Netlist:
     bits = config.bits
+    style, _, accumulate = multiplier.partition("+")
     design = MacDesign(
         style=style,  # type: ignore[arg-type]
+        accumulate=accumulate or "tree",  # type: ignore[arg-type]
         weight_bits=bits,
         activation_bits=bits,
         sum_bits=2 * bits + 6,

@@ -5,8 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from chipfit.cost.gates.generate import ADDERS, STYLES, MacDesign, generate_mac
+from chipfit.cost.gates.annotate import annotate
+from chipfit.cost.gates.effort import embedded_library
+from chipfit.cost.gates.generate import ACCUMULATES, ADDERS, STYLES, MacDesign, generate_mac
 from chipfit.cost.gates.logic import evaluate
+from chipfit.cost.gates.simulate import on_grid, pack, simulate
 from chipfit.errors import NetlistError
 
 
@@ -44,6 +47,19 @@ def test_every_pair_of_operands_is_multiplied_and_added(style, weight_bits, sign
             assert wrong_sums(design, [0, -1, (1 << (sum_bits - 1)) - 1, 0x2A5A5A5A5A5A]) == 0
 
 
+@pytest.mark.parametrize("signed", itertools.product((True, False), repeat=2))
+@pytest.mark.parametrize("style", STYLES)
+def test_partial_sums_are_added_to_the_finished_product(style, signed):
+    for weight_bits, activation_bits in itertools.product(range(2, 9), repeat=2):
+        product_bits = weight_bits + activation_bits
+        for sum_bits, adder in ((product_bits, "prefix"), (product_bits + 6, "ripple")):
+            design = MacDesign(
+                style=style, weight_bits=weight_bits, activation_bits=activation_bits, sum_bits=sum_bits,
+                weight_signed=signed[0], activation_signed=signed[1], adder=adder, accumulate="adder",
+            )  # fmt: skip
+            assert wrong_sums(design, [0, -1, 0x2A5A5A5A5A5A]) == 0
+
+
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("style", STYLES)
 def test_the_prefix_adder_adds_as_the_ripple_adder_does(style, signed):
@@ -55,11 +71,12 @@ def test_the_prefix_adder_adds_as_the_ripple_adder_does(style, signed):
         assert wrong_sums(design, [0, -1, (1 << (sum_bits - 1)) - 1, 0x2A5A5A5A5A5A]) == 0
 
 
+@pytest.mark.parametrize("accumulate", ACCUMULATES)
 @pytest.mark.parametrize("adder", ADDERS)
 @pytest.mark.parametrize("style", STYLES)
-def test_random_partial_sums_are_added(style, adder):
+def test_random_partial_sums_are_added(style, adder, accumulate):
     rng = np.random.default_rng(1)
-    design = MacDesign(style=style, adder=adder)
+    design = MacDesign(style=style, adder=adder, accumulate=accumulate)
     weight, activation = rng.integers(-128, 128, (2, 50_000))
     partial = rng.integers(-(1 << 21), 1 << 21, 50_000)
     sums = evaluate(generate_mac(design), {"weight": weight, "activation": activation, "partial": partial})
@@ -75,8 +92,8 @@ def test_circuits_are_no_larger_than_those_of_a_synthesis_tool():
 
 
 def test_nothing_in_a_circuit_is_idle_or_there_twice():
-    for style, adder in itertools.product(STYLES, ADDERS):
-        netlist = generate_mac(MacDesign(style=style, adder=adder))
+    for style, adder, accumulate in itertools.product(STYLES, ADDERS, ACCUMULATES):
+        netlist = generate_mac(MacDesign(style=style, adder=adder, accumulate=accumulate))
         used = {*netlist.inputs[netlist.inputs >= 0].tolist(), *netlist.port("sum")}
         assert used >= set(netlist.output.tolist())
         assert not used & {0, 1}
@@ -94,6 +111,7 @@ def test_nothing_in_a_circuit_is_idle_or_there_twice():
         ({"sum_bits": 15}, "sum_bits must be 16 to 48, got 15"),
         ({"style": "both"}, "unknown style 'both', did you mean 'booth'?"),
         ({"adder": "fast"}, "unknown adder 'fast'; valid: prefix, ripple"),
+        ({"accumulate": "addr"}, "unknown way to accumulate 'addr', did you mean 'adder'?"),
     ],
 )
 def test_a_design_that_cannot_be_says_what_can(options, message):
@@ -107,3 +125,17 @@ def test_a_name_says_what_the_unit_is():
     assert MacDesign(style="booth", weight_bits=4, weight_signed=False, adder="prefix").name == (
         "mac_booth_u4_s8_22_prefix"
     )
+    assert MacDesign(accumulate="adder").name == "mac_array_s8_s8_22_adder"
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_behind_a_finished_product_a_weight_of_zero_lets_the_partial_sum_pass(style):
+    design = MacDesign(style=style, activation_signed=False, accumulate="adder")
+    netlist = generate_mac(design)
+    timed = on_grid(annotate(netlist, embedded_library()))
+    before = {"activation": np.array([0]), "partial": np.array([0])}
+    after = {"activation": np.array([255]), "partial": np.array([(1 << 22) - 1])}
+    # 0 + partial has no carries. Bit 0 goes through one XOR gate, the others through the two of a full adder:
+    # 1 + 21·2 = 43, whatever the activation does.
+    held = simulate(timed, pack(netlist, before, after), {"weight": 0})
+    assert int(held.toggles.sum()) == 43

@@ -3,8 +3,9 @@
 All styles add up terms ±bit·2^k. A negative term is −b·2^k = (1 − b)·2^k − 2^k, so that the
 complement of the bit is added and all the −2^k together are one constant; for the AND array this
 is the multiplier of Baugh and Wooley (1973), and it serves any mix of signed and unsigned operands.
-The partial sum is one more addend. Columns are reduced by carry-save adders of the three bits that
-settle first (Oklobdzija, Villeger, Liu, 1996), until two rows are left for the final adder.
+Columns are reduced by carry-save adders of the three bits that settle first (Oklobdzija, Villeger,
+Liu, 1996), until two rows are left for the final adder. The partial sum is one more addend, or is added to
+the finished product by an adder of its own.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from chipfit.errors import NetlistError, nearest
 
 Style = Literal["array", "booth"]
 Adder = Literal["ripple", "prefix"]
+Accumulate = Literal["tree", "adder"]
 STYLES: tuple[str, ...] = ("array", "booth")
 ADDERS: tuple[str, ...] = ("ripple", "prefix")
+ACCUMULATES: tuple[str, ...] = ("tree", "adder")
 OPERAND_BITS = (2, 8)
 SUM_BITS_MAX = 48
 
@@ -35,6 +38,8 @@ class MacDesign:
         sum_bits: width of the partial sum and of the sum, at least that of the product, at most 48.
         weight_signed, activation_signed: two's complement, or unsigned.
         adder: the final one. 'ripple': smallest; 'prefix': Sklansky's, fastest.
+        accumulate: where the partial sum comes in. 'tree': with the terms of the product, one final adder for
+            all; 'adder': after the product, which a final adder has finished, by a second one.
 
     Raises:
         NetlistError: a width or a name that cannot be.
@@ -47,9 +52,14 @@ class MacDesign:
     weight_signed: bool = True
     activation_signed: bool = True
     adder: Adder = "ripple"
+    accumulate: Accumulate = "tree"
 
     def __post_init__(self) -> None:
-        for what, given, valid in (("style", self.style, STYLES), ("adder", self.adder, ADDERS)):
+        for what, given, valid in (
+            ("style", self.style, STYLES),
+            ("adder", self.adder, ADDERS),
+            ("way to accumulate", self.accumulate, ACCUMULATES),
+        ):
             if given not in valid:
                 raise NetlistError(f"unknown {what} '{given}'{nearest(given, valid)}")
         low, high = OPERAND_BITS
@@ -68,7 +78,8 @@ class MacDesign:
         'mac_booth_s8_u8_22'
         """
         weight, activation = "us"[self.weight_signed], "us"[self.activation_signed]
-        tail = "" if self.adder == "ripple" else f"_{self.adder}"
+        tail = "" if self.accumulate == "tree" else f"_{self.accumulate}"
+        tail += "" if self.adder == "ripple" else f"_{self.adder}"
         widths = f"{weight}{self.weight_bits}_{activation}{self.activation_bits}_{self.sum_bits}"
         return f"mac_{self.style}_{widths}{tail}"
 
@@ -85,14 +96,23 @@ def generate_mac(design: MacDesign) -> Netlist:
     weight = circuit.input_port("weight", design.weight_bits)
     activation = circuit.input_port("activation", design.activation_bits)
     partial = circuit.input_port("partial", design.sum_bits)
-    terms = _Terms(circuit, design.sum_bits)
-    for column, net in enumerate(partial):
-        terms.add(net, column)
+    separate = design.accumulate == "adder"
+    product_bits = design.weight_bits + design.activation_bits
+    terms = _Terms(circuit, product_bits if separate else design.sum_bits)
+    if not separate:
+        for column, net in enumerate(partial):
+            terms.add(net, column)
     fill = _array if design.style == "array" else _booth
     fill(terms, weight, activation, design)
-    rows = _compress(circuit, terms.columns())
     add = _ripple if design.adder == "ripple" else _prefix
-    circuit.output_port("sum", add(circuit, rows))
+    total = add(circuit, _compress(circuit, terms.columns()))
+    if separate:
+        signed = design.weight_signed or design.activation_signed
+        total += [total[-1] if signed else ZERO] * (design.sum_bits - product_bits)
+        total = add(
+            circuit, [[net for net in pair if net != ZERO] for pair in zip(total, partial, strict=True)]
+        )
+    circuit.output_port("sum", total)
     return circuit.build(design.name)
 
 
