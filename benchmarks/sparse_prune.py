@@ -1,84 +1,174 @@
-"""ResNet-20 on CIFAR-10 pruned without retraining: balanced against unstructured, on sense_zcu102.
+"""ResNet-20 on CIFAR-10 pruned and retrained: balanced against unstructured, on sense_zcu102.
 
-    python benchmarks/sparse_prune.py DATA [--kept 4,3,2] [--images 4]
+    python benchmarks/sparse_prune.py DATA [OUT] [--epochs 8] [--pruned 2/3,1/2,3/4] [--bits 4] [--seeds 1]
 
-The first and the last layer stay dense. Masks and least squares use 128 training images; cycles and
-energy are of the zeros of other training images (`--images`), accuracy is of the test set. Prints a table,
-asserts nothing.
+The first and the last layer stay dense; the others keep (of nine weights of a kernel, cycling through the
+layers) 4 5 of 1/2 pruned, 4 of 5/9, 3 of 2/3, and 2 2 2 3 of 3/4, and as many of the layer, wherever, if
+unstructured. Masks and least squares use training images; then the masks are fixed, and the weights that
+stay are retrained to follow the original. Cycles and energy are at 8 bits, of the zeros that other training
+images (`--images`) leave in the retrained model; accuracy is of the test set, in floating point unless
+`--bits` quantises weights and activations (first and last layer at 8 bits). Retrained models are kept in
+OUT, and found there again. Prints a table, asserts nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import fx, nn
 
 import chipfit
-from chipfit.compress.balance import BalancedPrune
-from chipfit.compress.base import PassContext
+from chipfit.compress.balance import BalancedPrune, masks_of
+from chipfit.compress.base import AbstractPass, PassContext, apply_recipe
 from chipfit.compress.graph import nest_layers, traced
+from chipfit.compress.quantize import Quantize
 from chipfit.cost.base import CostReport
 from chipfit.cost.sparse.estimator import SparseEstimator
 from chipfit.export.onnx import export
 from chipfit.train.cifar10 import task
-from chipfit.train.task import Loader
+from chipfit.train.finetune import FineTuning, finetune, judge, load_state, outputs_of, save_state
+from chipfit.train.task import Task
 from chipfit.workload.calibrate import calibrate, network_inputs, weight_masks
 from chipfit.workload.from_onnx import load_onnx
 
+#: Weights of nine that a kernel keeps, layer after layer, by the fraction that is pruned.
+KEPT = {"1/2": (4, 5), "5/9": (4,), "2/3": (3,), "3/4": (2, 2, 2, 3)}
+PATTERNS = {"kernel": "every kernel", "layer": "unstructured"}
 
-def accuracy(model: nn.Module, loader: Loader) -> float:
-    right = total = 0
-    with torch.no_grad():
-        for inputs, labels in loader:
-            right += int((model(inputs).argmax(1) == labels).sum())
-            total += len(labels)
-    return right / total
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A way to make the network smaller."""
+
+    pruned: str
+    pattern: str
+    criterion: str
+    bits: int | None
+    seed: int
+
+    def text(self) -> str:
+        words = [f"{self.pruned} pruned", PATTERNS[self.pattern], f"by {self.criterion.replace('_', ' ')}"]
+        words += [f"{self.bits} bits"] if self.bits else []
+        return ", ".join([*words, f"seed {self.seed}"])
+
+    def stem(self) -> str:
+        bits = f"b{self.bits}" if self.bits else "float"
+        return "_".join([self.pruned.replace("/", "of"), self.pattern, self.criterion, bits, str(self.seed)])
+
+    def recipe(self, model: nn.Module) -> list[AbstractPass]:
+        layers = list(nest_layers(model))
+        cycled = zip(layers[1:-1], itertools.cycle(KEPT[self.pruned]), strict=False)
+        keep = tuple((name, kept, 9) for name, kept in cycled)
+        steps: list[AbstractPass] = [
+            BalancedPrune(keep=keep, pattern=self.pattern, criterion=self.criterion),
+        ]
+        if self.bits:
+            widths = [8, *[self.bits] * len(keep), 8]
+            bits = tuple((n, b, b) for n, b in zip(layers, widths, strict=True))
+            steps.append(Quantize(bits=bits))
+        return steps
 
 
 def priced(model: nn.Module, images: torch.Tensor) -> CostReport:
-    """The cost of an exported model from the zeros that images leave in it, at 8 bits."""
+    """The cost of an exported model from the zeros that images leave in it, at 8 bits if it states none."""
     data = export(model, images[:1], name="resnet20")
     network = load_onnx(data)
+    if all(layer.weight is None or layer.weight.bits in (None, 32) for layer in network.layers):
+        network = network.with_bits(8, 8)
     (name,) = network_inputs(data)
     seen = calibrate(data, network, [{name: image[None].numpy()} for image in images], whole=True)
     zeros = replace(weight_masks(data, network), channels=seen.channels, activations=seen.activations)
-    return SparseEstimator(zeros=zeros).estimate(network.with_bits(8, 8), chipfit.load_target("sense_zcu102"))
+    return SparseEstimator(zeros=zeros).estimate(network, chipfit.load_target("sense_zcu102"))
 
 
-def row(name: str, model: nn.Module, loader: Loader, images: torch.Tensor) -> None:
+def density(model: nn.Module) -> float:
+    """The part of the weights of all layers but the first and the last that is not zero."""
+    masks = list(masks_of(model).values())[1:-1]
+    return sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)
+
+
+def retrained(
+    model: nn.Module, original: nn.Module, data: Task, options: FineTuning, path: Path | None
+) -> nn.Module:
+    """The model after its epochs, from `path` if it is there."""
+    if path is not None and path.exists():
+        model.load_state_dict(load_state(path)["model"])
+        return model.eval()
+
+    def told(epoch: int, loss: float, averaged: nn.Module) -> None:
+        print(f"epoch {epoch + 1}: loss {loss:.4f}", flush=True)
+
+    finetune(model, original, data, options, after_epoch=told)
+    if path is not None:
+        save_state(path, model=model.state_dict())
+    return model
+
+
+def row(name: str, before: float | None, model: nn.Module, data: Task, images: torch.Tensor) -> None:
+    wanted, _ = outputs_of(data.model, data.validation)
     report = priced(model, images)
     cycles = sum(layer.sparse.cycles for layer in report.layers if layer.sparse is not None)
-    energy = f"{report.total.energy_j * 1e6:.1f} µJ"
-    print(f"| {name} | {accuracy(model, loader):.2%} | {cycles:,.0f} | {energy} |", flush=True)
+    cells = [
+        name,
+        f"{density(model):.3f}",
+        "" if before is None else f"{before:.2%}",
+        f"{judge(model, data.test, outputs_of(data.model, data.test)[0], data).metric:.2%}",
+        f"{judge(model, data.validation, wanted, data).loss:.4f}",
+        f"{cycles:,.0f}",
+        f"{report.total.energy_j * 1e6:.1f} µJ",
+    ]
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def pruned(model: fx.GraphModule, kept: int, pattern: str, criterion: str, images: torch.Tensor) -> nn.Module:
-    inner = list(nest_layers(model))[1:-1]
-    keep = tuple((name, kept, 9) for name in inner)
-    prune = BalancedPrune(keep=keep, pattern=pattern, criterion=criterion)
-    return prune.apply(model, PassContext(calibration=images))
+def variants(arguments: argparse.Namespace) -> Iterator[Variant]:
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
+        for pruned in arguments.pruned.split(","):
+            for pattern in arguments.patterns.split(","):
+                for criterion in arguments.criteria.split(","):
+                    yield Variant(
+                        pruned=pruned, pattern=pattern, criterion=criterion, bits=arguments.bits, seed=seed
+                    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
-    parser.add_argument("--kept", default="4,3,2", help="weights of nine that stay")
-    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("out", type=Path, nargs="?", help="where retrained models are kept")
+    parser.add_argument("--pruned", default="2/3,1/2,3/4", help=f"of {', '.join(KEPT)}")
+    parser.add_argument("--patterns", default="kernel,layer")
+    parser.add_argument("--criteria", default="output_error", help="output_error,magnitude")
+    parser.add_argument("--bits", type=int)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--calibration", type=int, default=512, help="images that masks are chosen on")
+    parser.add_argument("--images", type=int, default=4, help="images that cycles are counted on")
     arguments = parser.parse_args()
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    options = FineTuning(epochs=arguments.epochs, learning_rate=arguments.learning_rate)
+    print("| weights | kept | before retraining | accuracy | divergence, validation | cycles | energy |")
+    print("|---|---|---|---|---|---|---|")
     found = task(data=arguments.data)
-    model = traced(found.model)
+    model: fx.GraphModule = traced(found.model)
     images = torch.cat([inputs for inputs, _ in found.train])
-    calibration, others = images[:128], images[128 : 128 + arguments.images]
-    print("| weights | accuracy, no retraining | cycles | energy |\n|---|---|---|---|")
-    row("all", model, found.test, others)
-    for kept in map(int, arguments.kept.split(",")):
-        for pattern, name in (("kernel", "every kernel"), ("layer", "unstructured")):
-            for criterion in ("output_error", "magnitude"):
-                smaller = pruned(model, kept, pattern, criterion, calibration)
-                row(f"{kept} of 9, {name}, by {criterion.replace('_', ' ')}", smaller, found.test, others)
+    context = PassContext(calibration=images[: arguments.calibration])
+    others = images[arguments.calibration :][: arguments.images]
+    row("all", None, model, found, others)
+    for variant in variants(arguments):
+        data = task(data=arguments.data, seed=variant.seed)
+        smaller = apply_recipe(variant.recipe(model), model, context)
+        before = data.metric(*outputs_of(smaller, data.test))
+        stem = f"{variant.stem()}_{arguments.epochs}_{arguments.learning_rate:g}.pt"
+        path = arguments.out / stem if arguments.out and arguments.epochs else None
+        smaller = retrained(smaller, found.model, data, options, path)
+        row(variant.text(), before, smaller, data, others)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from onnx import helper, numpy_helper
 from chipfit.errors import NetworkError, nearest
 from chipfit.workload import onnx_file
 from chipfit.workload.network import Layer, Network, Tensor
+from chipfit.workload.qonnx import in_standard_operators
 from chipfit.workload.zeros import CONVOLUTIONS, Counts, Flags, Zeros, by_channel, weight_shape
 
 _PRODUCTS = ("Gemm", "FusedGemm", "MatMul", "MatMulInteger", "QLinearMatMul")
@@ -39,12 +40,13 @@ def weight_masks(source: onnx_file.Source, network: Network) -> Zeros:
         NetworkError: the file cannot be read.
     """
     model, _ = onnx_file.read(source)
+    standard = in_standard_operators(model)
     masks: dict[str, Flags] = {}
     begin: dict[str, tuple[int, int]] = {}
     for layer, node in _nests(model, network):
         if (pads := _begin(layer, node)) is not None:
             begin[layer.name] = pads
-        values = _evaluated(model, node.input[_slots(node)[1]])
+        values = _evaluated(standard, node.input[_slots(node)[1]])
         mask = None if values is None else _in_nest_order(values, layer, node, model)
         if mask is not None:
             masks[layer.name] = mask
@@ -182,7 +184,7 @@ def calibrate(
     """
     if not runs:
         raise NetworkError("calibration needs at least one input")
-    model, _ = onnx_file.read(source)
+    model = in_standard_operators(onnx_file.read(source)[0])
     wanted = _wanted(model, network)
     proto = onnx.ModelProto()
     proto.CopyFrom(model)
