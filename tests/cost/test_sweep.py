@@ -4,7 +4,7 @@
 import contextlib
 import json
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import joblib
 import numpy as np
@@ -33,6 +33,7 @@ from chipfit.workload.library import resolve
 
 KIB = 8192  # bits
 EYERISS, EDGE, TPU = (load_target(name) for name in ("eyeriss", "edge_npu", "tpu_like"))
+SENSE = load_target("sense_zcu102")
 LENET = resolve("lenet5")
 
 TOY = """
@@ -109,6 +110,7 @@ class TestAxes:
             (TPU, "columns", "arrays.columns.columns"),
             (TPU, "glb_kib", "levels.sram.size"),
             (EDGE, "glb_bandwidth", "levels.sram.bandwidth"),
+            (SENSE, "consecutive", "sparse.consecutive"),
         ],
     )
     def test_names_are_keys_or_short_names(self, target, name, key):
@@ -123,6 +125,7 @@ class TestAxes:
             "levels.",
             "arrays.",
             "arithmetic.",
+            "sparse.",
             "clock",
             "native_bits",
             "partial_sum_bits",
@@ -244,6 +247,10 @@ class TestVariants:
         assert (found.level("dram").word_bits, found.arrays[0].hop_energy_j) == (32, pytest.approx(3e-12))
         assert (found.arithmetic.multiply_j, found.arithmetic.add_bits) == (pytest.approx(0.5e-12), 16)
         assert (found.native_bits, found.static_power_w, found.partial_sum_bits) == (4, 0.005, 24)
+
+    def test_numbers_of_a_sparse_array_are_set(self):
+        found = built("sense_zcu102", "consecutive=4")
+        assert found.sparse == replace(SENSE.sparse, consecutive=4)
 
     def test_the_energy_of_a_memory_from_a_table_follows_its_size(self, toy):
         # CACTI 45 nm, 64-bit port: 8 KiB 6.14 pJ, 32 KiB 17.0 pJ, 256 KiB 44.7 pJ

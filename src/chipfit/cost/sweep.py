@@ -190,6 +190,7 @@ def short_names(target: Target) -> dict[str, tuple[str, str]]:
     ('levels.sram.size', 'KiB')
     """
     found: dict[str, tuple[str, str]] = {"clock_mhz": ("clock", "MHz")}
+    found |= {key.removeprefix("sparse."): (key, "") for key in _sparse_keys(target)}
     for side in ("rows", "columns"):
         several = [array for array in target.arrays if getattr(array, side) > 1] or target.arrays[:1]
         if several:
@@ -210,7 +211,12 @@ def keys(target: Target) -> list[str]:
     found = [*_WHOLE_TARGET, *(f"arithmetic.{name}" for name in _ARITHMETIC)]
     for index, level in enumerate(target.levels):
         found += [f"levels.{level.name}.{name}" for name in _LEVEL if index or name != "size"]
+    found += _sparse_keys(target)
     return found + [f"arrays.{array.name}.{name}" for array in target.arrays for name in _ARRAY]
+
+
+def _sparse_keys(target: Target) -> list[str]:
+    return [number.key for number in target.numbers() if number.key.startswith("sparse.")]
 
 
 def _not_an_axis(text: str) -> str:
@@ -336,6 +342,8 @@ def _build(sweep: Sweep, chosen: Iterable[tuple[Axis, float]]) -> Target:
             _set_level(_entry(data["levels"], name), sweep.target.level(name), number, given)
         elif part == "arrays":
             _entry(data["arrays"], name)[number] = given
+        elif part == "sparse":
+            data["sparse"][number] = given
         else:
             data[part] = given
     target = build_target(data, sweep.file)

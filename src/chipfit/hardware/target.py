@@ -459,7 +459,8 @@ def _numbers(target: Target) -> list[Number]:
         own = target.sources.get("sparse", whole)
         if "run_length" in target.sparse.storage.values():
             count("sparse.run_bits", target.sparse.run_bits, "bit", own)
-        count("sparse.consecutive", target.sparse.consecutive, "", own)
+        if target.sparse.structure is None:
+            count("sparse.consecutive", target.sparse.consecutive, "", own)
     for level in target.levels:
         key = f"levels.{level.name}"
         if level.size_bits is not None:
