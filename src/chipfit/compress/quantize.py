@@ -71,26 +71,29 @@ def _(x: torch.Tensor, step: float, low: int, high: int) -> torch.Tensor:  # pyr
 
 
 class _LearnedStep(torch.autograd.Function):
-    """Fake quantisation of a tensor with one learned step; its backward needs one product."""
+    """Fake quantisation of a tensor with one learned step; few passes over the tensor, most in place."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, log_step: torch.Tensor, low: int, high: int) -> torch.Tensor:
         step = short(log_step).to(x.dtype)
         scaled = x / step
-        clipped = scaled.clamp(low, high)
-        code = clipped.round()
-        inside = scaled == clipped
-        ctx.save_for_backward(inside, torch.where(inside, code - scaled, code), log_step)
+        code = scaled.round().clamp_(low, high)
+        ctx.save_for_backward(scaled, code, log_step)
+        ctx.range = low, high
         return code * step
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (grad,) = grads
-        inside, slope, log_step = ctx.saved_tensors
+        scaled, code, log_step = ctx.saved_tensors
+        low, high = ctx.range
+        # In the layout of the values: a gradient from pooling has another, with which all is slow.
+        grad = torch.empty_like(scaled).copy_(grads[0])
+        # Ends are inside: zeros, of which activations have many, are the low end of an unsigned range.
+        passed = torch.ops.aten.hardtanh_backward(grad, scaled, low - 1e-3, high + 1e-3)
         # eq. (3): d(value)/d(step) is code - x/step inside the range and the end code outside;
         # the factor step makes it the derivative in the logarithm.
-        step_grad = (grad.float() * slope.float()).sum() * log_step.exp()
-        return grad * inside, step_grad.reshape(log_step.shape), None, None
+        slope = (grad * code).addcmul_(passed, scaled, value=-1.0).sum()
+        return passed, (slope * log_step.exp()).reshape(log_step.shape), None, None
 
 
 class ActivationQuantizer(nn.Module):
