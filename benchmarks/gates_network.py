@@ -1,13 +1,15 @@
 """Power and accuracy of a network whose weights are restricted to cheap values, step by step.
 
     python benchmarks/gates_network.py train OUT --data DATA [--task ...] [--style booth] [--budget 0.25] ...
+    python benchmarks/gates_network.py price OUT --data DATA [--task ...]
     python benchmarks/gates_network.py show OUT
     python benchmarks/gates_network.py compare [--data DATA --task ...]
 
 `train` chooses values for a task's network at 8 bits, retrains, measures the operands of the result anew,
-and writes one JSON file into OUT; `show` prints what the files say, the original of the same task first;
-`compare` sets ways of choosing side by side, before any retraining. Tasks are those of `chipfit fit`, and
-`lenet5` on Fashion-MNIST. Energy is that of the gates of the multiply-accumulate units for one image.
+and writes a JSON file and the weights into OUT; `price` writes the energies of trained networks anew; `show`
+prints what the files say, the original of the same task first; `compare` sets ways of choosing side by side,
+before any retraining. Tasks are those of `chipfit fit`, and `lenet5` on Fashion-MNIST. Energy is that of the
+gates of the multiply-accumulate units for one image.
 'plain': units switch in every cycle. 'gated': units whose weight or activation is zero hold their inputs; the
 multiplexer for the partial sum that passes by them in a systolic array is `bypass`, apart.
 """
@@ -36,18 +38,20 @@ from chipfit.compress.weights import RestrictWeights
 from chipfit.cost.gates.annotate import annotate
 from chipfit.cost.gates.characterise import characterise, inverter_toggle
 from chipfit.cost.gates.effort import embedded_library
-from chipfit.cost.gates.generate import STYLES, MacDesign, generate_mac
+from chipfit.cost.gates.generate import MacDesign, generate_mac
 from chipfit.cost.gates.netlist import Netlist
 from chipfit.cost.gates.statistics import declared, mean_changes
 from chipfit.cost.gates.streams import LayerEnergy, layer_energies
 from chipfit.cost.gates.table import WeightTable, load_table, save_table
 from chipfit.hardware.voltage import DelayLaw
 from chipfit.search.values import Operands
-from chipfit.train.finetune import FineTuning, finetune, judge, outputs_of, save_state
+from chipfit.train.finetune import FineTuning, finetune, judge, load_state, outputs_of, save_state
 from chipfit.train.task import Task, TensorLoader, inputs_of, load_task
 
 LIBRARY = embedded_library("ihp_sg13g2")
 CALIBRATION, IMAGES = 256, 32
+#: Multipliers; with '+adder' the partial sum is added to the finished product.
+UNITS = ("array", "booth", "array+adder", "booth+adder")
 #: A two-way multiplexer takes about so many toggles of the smallest inverter (logical effort): an assumption.
 MULTIPLEXER = 3
 COLUMNS = (
@@ -57,8 +61,10 @@ COLUMNS = (
 
 
 def unit(style: str) -> Netlist:
-    """The multiplier of a style, with 8-bit signed weights and 8-bit unsigned activations."""
-    return generate_mac(MacDesign(style=style, activation_signed=False))  # type: ignore[arg-type]
+    """A multiplier with 8-bit signed weights and 8-bit unsigned activations."""
+    style, _, accumulate = style.partition("+")
+    accumulate = accumulate or "tree"
+    return generate_mac(MacDesign(style=style, accumulate=accumulate, activation_signed=False))  # type: ignore[arg-type]
 
 
 class Priced:
@@ -85,7 +91,7 @@ class Priced:
         return self.operands.energy_j(self.energies(style), gated=gated)
 
     def describe(self, model: nn.Module, task: Task) -> dict[str, Any]:
-        """Accuracy, zeros and energies on both multipliers."""
+        """Accuracy, zeros and energies on all multipliers."""
         macs, codes = self.operands.macs, self.operands.codes
         changes = {n: mean_changes(s.plain, 22)[1] for n, s in self.operands.streams.items()}
         return {
@@ -94,7 +100,7 @@ class Priced:
             "macs": sum(macs.values()),
             "energy_j": {
                 s: {"plain": self.energy_j(s, gated=False), "gated": self.energy_j(s, gated=True)}
-                for s in STYLES
+                for s in UNITS
             },
             "bypass_j": MULTIPLEXER * inverter_toggle(LIBRARY) * sum(changes[n] * macs[n] for n in macs),
         }
@@ -155,16 +161,9 @@ def accuracy(model: nn.Module, task: Task) -> float:
 def train(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     started = time.time()
-    find = lenet5 if arguments.task == "lenet5" else load_task
-    task = find(arguments.task, arguments.data, arguments.seed)
-    original = traced(task.model)
-    context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
+    task, original, context = loaded(arguments.task, arguments.data, arguments.seed)
     inputs = inputs_of(task.train, IMAGES)
-
-    def quantise(model: nn.Module) -> nn.Module:
-        return Quantize(bits=tuple((n, 8, 8) for n in nest_layers(model))).apply(model, context)
-
-    model = quantise(original)
+    model = quantised(original, context)
     before = Priced(model, inputs)
     priced, yardstick_j = before, before.energy_j(arguments.style, gated=False)
     document: dict[str, Any] = {k: v for k, v in vars(arguments).items() if k not in ("data", "out", "run")}
@@ -173,7 +172,7 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.prune < 1:
         layers = list(nest_layers(original))
         keep = balanced(original, arguments.prune, skip=(layers[0], layers[-1]))
-        model = quantise(BalancedPrune(keep=keep).apply(original, context))
+        model = quantised(BalancedPrune(keep=keep).apply(original, context), context)
         priced = Priced(model, inputs)
     for budget, epochs in stages(arguments):
         sets = choose_sets(arguments, priced, budget * yardstick_j)
@@ -193,6 +192,38 @@ def train(arguments: argparse.Namespace) -> None:
     save_state(arguments.out / f"{name}.pt", model=model.state_dict())
     (arguments.out / f"{name}.json").write_text(json.dumps(document, indent=1))
     print(json.dumps(document["after"]))
+
+
+def price(arguments: argparse.Namespace) -> None:
+    """Write the energies of trained networks of a task anew."""
+    torch.set_num_threads(1)
+    originals: dict[int, Any] = {}
+    for path in sorted(arguments.out.glob("*.json")):
+        document = json.loads(path.read_text())
+        known = set(document["after"]["energy_j"]) == set(UNITS)
+        if document["task"] != arguments.task or known or not path.with_suffix(".pt").is_file():
+            continue
+        seed = document["seed"]
+        task, original, context = loaded(arguments.task, arguments.data, seed)
+        model, inputs = quantised(original, context), inputs_of(task.train, IMAGES)
+        if seed not in originals:
+            originals[seed] = Priced(model, inputs).describe(model, task)
+        sets = {name: ValueSet.nearest(values) for name, values in document["values"].items()}
+        model = RestrictWeights.of(sets).apply(model, context)
+        model.load_state_dict(load_state(path.with_suffix(".pt"))["model"])
+        document |= {"original": originals[seed], "after": Priced(model, inputs).describe(model, task)}
+        path.write_text(json.dumps(document, indent=1))
+        print(path.stem, json.dumps(document["after"]), flush=True)
+
+
+def loaded(name: str, data: Path, seed: int) -> tuple[Task, nn.Module, PassContext]:
+    """A task, its model, traced, and what passes calibrate with."""
+    task = (lenet5 if name == "lenet5" else load_task)(name, data, seed)
+    return task, traced(task.model), PassContext(calibration=inputs_of(task.validation, CALIBRATION))
+
+
+def quantised(model: nn.Module, context: PassContext) -> nn.Module:
+    return Quantize(bits=tuple((n, 8, 8) for n in nest_layers(model))).apply(model, context)
 
 
 def stages(arguments: argparse.Namespace) -> list[tuple[float, int]]:
@@ -251,14 +282,12 @@ def lenet5(name: str, data: Path, seed: int) -> Task:
 def compare(arguments: argparse.Namespace) -> None:
     """Divergence from the original on validation data by energy, for ways of choosing values."""
     torch.set_num_threads(1)
-    task = (lenet5 if arguments.task == "lenet5" else load_task)(arguments.task, arguments.data, 0)
-    original = traced(task.model)
-    context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
-    model = Quantize(bits=tuple((n, 8, 8) for n in nest_layers(original))).apply(original, context)
+    task, original, context = loaded(arguments.task, arguments.data, 0)
+    model = quantised(original, context)
     priced = Priced(model, inputs_of(task.train, IMAGES))
     wanted, _ = outputs_of(original, task.validation)
     print("| multiplier | selection | gated energy | divergence | accuracy, validation |\n|" + "---|" * 5)
-    for style in STYLES:
+    for style in UNITS:
         true, base_j = priced.layers(style), priced.energy_j(style, gated=False)
         asked = [("cheapest", size, 0.0) for size in (16, 32, 64, 128)]
         asked += [
@@ -286,7 +315,7 @@ def show(arguments: argparse.Namespace) -> None:
         array_j = first["energy_j"]["array"]["plain"]
         print(f"\n{task}: gates for one image, over the 8-bit original on the same multiplier\n")
         print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS))
-        for style in STYLES:
+        for style in UNITS:
             base_j, gated_j = (first["energy_j"][style][kind] for kind in ("plain", "gated"))
             cells = [style, "255", "", f"original, {base_j * 1e6:.3g} uJ", "", "", f"{first['zeros']:.0%}"]
             cells += [f"{first['accuracy']:.2%}", "", "1", f"{gated_j / base_j:.3f}"]
@@ -296,7 +325,7 @@ def show(arguments: argparse.Namespace) -> None:
             rows, key=lambda d: (d["style"], d["select"], d["after"]["energy_j"]["booth"]["gated"])
         ):
             print("| " + " | ".join(_row(d, arguments.out, array_j)) + " |")
-    for style in STYLES:
+    for style in UNITS:
         _state(style, arguments.out)
 
 
@@ -346,7 +375,7 @@ def main() -> None:
     one.add_argument("out", type=Path)
     one.add_argument("--data", type=Path)
     one.add_argument("--task", default="cifar10-resnet20")
-    one.add_argument("--style", default="booth", choices=STYLES)
+    one.add_argument("--style", default="booth", choices=UNITS)
     one.add_argument("--select", default="joint", choices=("joint", "cheapest", "zero-delay"))
     one.add_argument("--budget", type=float, default=0.25, help="gated energy over the original's, plain")
     one.add_argument("--size", type=int, default=16, help="values of a layer")
@@ -357,12 +386,16 @@ def main() -> None:
     one.add_argument("--gradual", action="store_true", help="in two steps")
     one.add_argument("--learning-rate", type=float, default=1e-3)
     one.add_argument("--seed", type=int, default=0)
+    again = commands.add_parser("price")
+    again.add_argument("out", type=Path)
+    again.add_argument("--data", type=Path)
+    again.add_argument("--task", default="cifar10-resnet20")
     commands.add_parser("show").add_argument("out", type=Path)
     other = commands.add_parser("compare")
     other.add_argument("--data", type=Path)
     other.add_argument("--task", default="digits")
     arguments = parser.parse_args()
-    {"train": train, "show": show, "compare": compare}[arguments.run](arguments)
+    {"train": train, "price": price, "show": show, "compare": compare}[arguments.run](arguments)
 
 
 if __name__ == "__main__":
