@@ -3,11 +3,12 @@ import torch
 from small_models import images, residual
 from test_channels import Mixed
 from torch import fx, nn
+from torch.nn.utils import parametrize
 
 from chipfit.compress.balance import BalancedPrune, masks_of
-from chipfit.compress.base import PassContext
+from chipfit.compress.base import PassContext, apply_recipe
 from chipfit.compress.cluster import ClusterChannels, nonzero_fractions
-from chipfit.compress.graph import traced
+from chipfit.compress.graph import nest_layers, traced
 from chipfit.compress.quantize import Quantize
 from chipfit.errors import PassError
 from chipfit.testing import PassSuite
@@ -65,6 +66,40 @@ def test_the_function_stays_the_same_bit_for_bit(kind):
     assert moved
 
 
+@pytest.mark.parametrize("kind", [residual, Mixed, Reused])
+@pytest.mark.parametrize("bits", [3, 8])
+def test_so_does_that_of_a_quantised_network(kind, bits):
+    context = PassContext(calibration=images(32))
+    model = traced(kind())
+    layers = nest_layers(model)
+    prune = BalancedPrune(keep=tuple((name, 4, 9) for name in layers if kernel(layers[name]) == 9))
+    quantize = Quantize(bits=tuple((name, bits, bits) for name in layers))
+    model = apply_recipe([prune, quantize], model, context)
+    found = ClusterChannels().apply(model, context)
+    inputs = images(64, seed=3)
+    with torch.no_grad():
+        assert torch.equal(found(inputs), model(inputs))
+    moved = [n for n, p in found.named_parameters() if not torch.equal(p, model.get_parameter(n))]
+    assert any(name.endswith("log_step") for name in moved)
+    assert any(name.endswith("weight.original") for name in moved)
+
+
+def kernel(layer):
+    return layer.weight[0, 0].numel()
+
+
+@pytest.mark.parametrize("kind", [residual, Mixed, Reused])
+def test_in_floating_point_it_moves_by_rounding_only(kind):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        model = traced(kind())
+    found = ClusterChannels().apply(model, PassContext(calibration=images(32)))
+    inputs = images(64, seed=3)
+    with torch.no_grad():
+        expected, got = model(inputs), found(inputs)
+    assert (got - expected).abs().max() <= 1e-6 * expected.abs().max()
+
+
 def test_channels_are_sorted_by_what_is_not_zero():
     model, inputs = whole(Mixed()), numbers()
     found = ClusterChannels().apply(model, PassContext(calibration=inputs))
@@ -95,9 +130,11 @@ class TestMistakes:
             ClusterChannels().apply(residual(), PassContext(calibration=images(2)))
         assert str(error.value) == ("cluster needs a traced model: call chipfit.compress.graph.traced first")
 
-    def test_a_quantised_model(self):
-        context = PassContext(calibration=images(8))
-        model = Quantize(bits=(("conv1", 4, 4),)).apply(traced(residual()), context)
+    def test_weights_that_pass_through_something_else(self):
+        model = traced(residual())
+        parametrize.register_parametrization(model.conv1, "weight", nn.Tanh(), unsafe=True)
         with pytest.raises(PassError) as error:
-            ClusterChannels().apply(model, context)
-        assert str(error.value) == "cluster: layer 'conv1' is quantised: cluster before"
+            ClusterChannels().apply(model, PassContext(calibration=images(2)))
+        assert str(error.value) == (
+            "cluster: weights of layer 'conv1' pass through Tanh, of which the channels are not known here"
+        )

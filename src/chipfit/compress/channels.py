@@ -18,13 +18,15 @@ import torch.nn.functional as F  # noqa: N812  # as everywhere in the field
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from chipfit.compress.quantize import ActivationQuantizer
+
 Permutation = list[int]
 
 _ELEMENTWISE_MODULES = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid,
     nn.Hardtanh, nn.ELU, nn.Threshold, nn.Identity, nn.Dropout, nn.Dropout2d, nn.MaxPool2d, nn.AvgPool2d,
     nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.ZeroPad2d, nn.MaxPool1d, nn.AvgPool1d,
-    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool1d, ActivationQuantizer,
 )  # fmt: skip
 _ELEMENTWISE: tuple[object, ...] = (
     torch.relu, F.relu, F.relu6, F.hardtanh, F.leaky_relu, torch.sigmoid, torch.tanh, F.silu, F.gelu,

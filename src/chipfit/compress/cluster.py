@@ -2,7 +2,8 @@
 
 Weights move with their channels through the whole graph: what writes a channel, what reads it, what works on
 it alone, and every tensor that it is added to. The function stays the same bit for bit where sums are exact,
-as in a quantised network; in floating point, sums of the same terms in another order round otherwise.
+as those of a network after `Quantize` are; in floating point, sums of the same terms in another order round
+otherwise (the tests see a millionth of the largest output).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from chipfit.compress.balance import Mask
 from chipfit.compress.base import AbstractPass, PassContext
 from chipfit.compress.channels import Block, Channels, Permutation, leaves, permutation, trace_channels
 from chipfit.compress.graph import nest_layers
+from chipfit.compress.quantize import BiasQuantizer, WeightQuantizer
 from chipfit.cost.sparse.clustering import cluster
 from chipfit.errors import PassError
 
@@ -38,15 +40,18 @@ class ClusterChannels(AbstractPass):
         """The model with its channels in another order.
 
         Raises:
-            PassError: the model is not traced, a layer is quantised, or the function would change.
+            PassError: the model is not traced, a layer has weights of a kind that is not known here, or the
+                function would change.
         """
         if not isinstance(model, fx.GraphModule):
             raise PassError("cluster needs a traced model: call chipfit.compress.graph.traced first")
         for name, layer in nest_layers(model).items():
-            if parametrize.is_parametrized(layer):
-                steps: Any = layer.parametrizations
-                if not all(isinstance(step, Mask) for parts in steps.values() for step in parts):
-                    raise PassError(f"cluster: layer '{name}' is quantised: cluster before")
+            for step in _steps(layer, "weight") + _steps(layer, "bias"):
+                if not isinstance(step, (Mask, WeightQuantizer, BiasQuantizer)):
+                    raise PassError(
+                        f"cluster: weights of layer '{name}' pass through {type(step).__name__}, "
+                        "of which the channels are not known here"
+                    )
         channels = trace_channels(copy.deepcopy(model), context.calibration[:1])
         orders = _orders(channels, nonzero_fractions(model, context.calibration))
         found = copy.deepcopy(model).eval()
@@ -111,17 +116,30 @@ def _permute(model: nn.Module, channels: Channels, orders: dict[Block, Permutati
 def _take(layer: Any, order: Permutation, axis: int, *, bias: bool = True) -> None:
     """Put what a layer keeps of each channel into another order, along an axis of its weights."""
     index = torch.tensor(order)
-    if parametrize.is_parametrized(layer, "weight"):
-        steps = layer.parametrizations["weight"]
-        tensors = [steps.original, *(step.mask for step in steps)]
-    else:
-        tensors = [layer.weight] if getattr(layer, "weight", None) is not None else []
-    for tensor in tensors:
-        tensor.copy_(tensor.index_select(axis, index))
-    names = ("bias", "running_mean", "running_var") if bias else ()
-    for tensor in (getattr(layer, name, None) for name in names):
-        if tensor is not None:
-            tensor.copy_(tensor.index_select(0, index))
+    if _steps(layer, "weight"):
+        _select(layer.parametrizations["weight"].original, axis, index)
+    elif getattr(layer, "weight", None) is not None:
+        _select(layer.weight, axis, index)
+    for step in _steps(layer, "weight"):
+        if isinstance(step, Mask):
+            _select(step.mask, axis, index)
+        elif step.axis == axis:
+            _select(step.log_step, 0, index)
+    if bias and _steps(layer, "bias"):
+        _select(layer.parametrizations["bias"].original, 0, index)
+    elif bias:
+        for name in ("bias", "running_mean", "running_var"):
+            if getattr(layer, name, None) is not None:
+                _select(getattr(layer, name), 0, index)
+
+
+def _select(tensor: torch.Tensor, axis: int, index: torch.Tensor) -> None:
+    tensor.copy_(tensor.index_select(axis, index))
+
+
+def _steps(layer: Any, name: str) -> list[Any]:
+    """The parametrisations of one tensor of a layer."""
+    return list(layer.parametrizations[name]) if parametrize.is_parametrized(layer, name) else []
 
 
 def _is_transposed(layer: nn.Module) -> bool:
