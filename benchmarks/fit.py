@@ -28,8 +28,10 @@ from chipfit.compress.graph import traced
 from chipfit.compress.prune import channel_groups, keep_best, magnitude
 from chipfit.search.budget import quantities
 from chipfit.search.candidates import BELIEFS, Candidate, recipe, table_cost, table_loss, uniform
+from chipfit.search.config import FitConfig, Silent
 from chipfit.search.ilp import solve
-from chipfit.search.run import FitConfig, Run, Silent, build
+from chipfit.search.retrain import build
+from chipfit.search.run import Run
 from chipfit.search.space import Choice
 from chipfit.train.finetune import FineTuning, finetune, outputs_of
 from chipfit.train.task import TensorLoader, inputs_of, load_task

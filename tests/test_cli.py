@@ -15,7 +15,7 @@ import chipfit
 from chipfit import cli
 from chipfit.cli.screen import ProgressBars
 from chipfit.errors import BudgetError
-from chipfit.search.run import FitConfig, FitResult
+from chipfit.search.config import FitConfig, FitResult
 
 
 def run(*arguments):

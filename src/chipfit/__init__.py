@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chipfit.hardware.target import Array as Array
     from chipfit.hardware.target import MemoryLevel as MemoryLevel
     from chipfit.hardware.target import Target as Target
-    from chipfit.search.run import FitConfig as FitConfig
+    from chipfit.search.config import FitConfig as FitConfig
     from chipfit.search.run import fit as fit
     from chipfit.workload.from_onnx import load_onnx as load_onnx
     from chipfit.workload.library import resolve
@@ -50,7 +50,7 @@ _ORIGIN = {
     "ChipfitError": "chipfit.errors:ChipfitError",
     "Cost": "chipfit.cost.base:Cost",
     "CostReport": "chipfit.cost.base:CostReport",
-    "FitConfig": "chipfit.search.run:FitConfig",
+    "FitConfig": "chipfit.search.config:FitConfig",
     "Layer": "chipfit.workload.network:Layer",
     "LayerCost": "chipfit.cost.base:LayerCost",
     "Loops": "chipfit.workload.network:Loops",

@@ -15,7 +15,8 @@ from chipfit.cost.mapping.analytical import Analytical
 from chipfit.errors import BudgetError, RecordError, TargetError, TaskError
 from chipfit.hardware.load import load_target
 from chipfit.report.record import Records
-from chipfit.search.run import FitConfig, Silent, fit
+from chipfit.search.config import FitConfig, Silent
+from chipfit.search.run import fit
 from chipfit.workload.from_onnx import load_onnx
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -147,7 +148,8 @@ def test_ctrl_c_leaves_records_that_a_resumed_run_goes_on_from(tmp_path: Path) -
 
 def test_a_run_killed_ten_times_ends_as_an_unbroken_one(out: Path, tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from chipfit.search.run import FitConfig, fit\n"
+        "import sys; from pathlib import Path\n"
+        "from chipfit.search.config import FitConfig; from chipfit.search.run import fit\n"
         "fit(FitConfig(task='small_models:task', target='eyeriss', budget=('energy=60%',), max_drop=1.0,\n"
         "    out=Path(sys.argv[1]), resume=True))"
     )

@@ -18,7 +18,7 @@ from chipfit.cli.screen import (
 )
 
 if TYPE_CHECKING:
-    from chipfit.search.run import FitResult
+    from chipfit.search.config import FitResult
 
 
 @app.command()
@@ -45,7 +45,7 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit a trained network to a target inside a budget."""
-    from chipfit.search.run import FitConfig
+    from chipfit.search.config import FitConfig
     from chipfit.search.run import fit as run
 
     config = FitConfig(

@@ -15,15 +15,10 @@ from __future__ import annotations
 
 import os
 import platform
-import threading
-import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import joblib
 import torch
@@ -52,98 +47,21 @@ from chipfit.search.candidates import (
     uniform,
     widths_for,
 )
+from chipfit.search.config import FitConfig, FitResult, Progress, Silent
+from chipfit.search.retrain import CALIBRATION, Job, build, retrain, watching
 from chipfit.search.sensitivity import Probe, largest_sums, measure, probes
 from chipfit.search.space import Choice, Group, Space, cost_tables, stored_difference, stored_tensors
 from chipfit.search.values import values_within
-from chipfit.train.finetune import FineTuning, finetune, judge, load_state, outputs_of
+from chipfit.train.finetune import load_state, outputs_of
 from chipfit.train.task import Task, inputs_of, load_task
 from chipfit.workload.from_onnx import load_onnx
 
 #: Fraction of the test set on which an exported model must predict what the torch model does.
 AGREEMENT = 0.999
-CALIBRATION = 256
 #: How much larger than the limits choices are whose weight values are then made cheap (ours).
 LARGER = (1.1, 1.3)
 #: Inputs that tell how much a changed weight value hurts.
 VALUE_INPUTS = 32
-
-
-class Progress(Protocol):
-    """What a run tells about how far it is."""
-
-    def start(self, stage: str, total: int) -> None:
-        """A stage of `total` steps begins."""
-        ...
-
-    def advance(self, n: int = 1, note: str = "") -> None:
-        """`n` steps are done."""
-        ...
-
-    def done(self) -> None:
-        """The stage is over."""
-        ...
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def start(self, stage: str, total: int) -> None:
-        """Ignored."""
-
-    def advance(self, n: int = 1, note: str = "") -> None:
-        """Ignored."""
-
-    def done(self) -> None:
-        """Ignored."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    """What to fit, where to, and how.
-
-    `budget` are limits such as 'energy=50%'; `max_drop` is the most accuracy that may be lost (a
-    fraction of 1); `epochs` and `screening_epochs` override the task's.
-    """
-
-    task: str
-    target: str
-    budget: tuple[str, ...]
-    out: Path
-    max_drop: float = 0.01
-    resume: bool = False
-    seed: int = 0
-    data: Path | None = None
-    workers: int | None = None
-    epochs: int | None = None
-    screening_epochs: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitResult:
-    """What a run found. `energy_ratio` and `latency_ratio` are to the 8-bit original's."""
-
-    task: str
-    target: str
-    budget_met: bool
-    shortfall: Mapping[str, float]
-    energy_ratio: float
-    latency_ratio: float
-    dram_ratio: float
-    memory_ratio: float
-    accuracy_before: float
-    accuracy_after: float
-    model: Path
-    page: Path
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The document of `chipfit fit --json`."""
-        return {
-            **asdict(self),
-            "shortfall": dict(self.shortfall),
-            "model": str(self.model),
-            "page": str(self.page),
-        }
 
 
 def fit(config: FitConfig, progress: Progress | None = None) -> FitResult:
@@ -375,7 +293,7 @@ class Run:
             if r["kind"] == "candidate" and r["stage"] == stage and not r["chosen"]
         }
         jobs = [
-            _Job(
+            Job(
                 parent=os.getpid(),
                 config=self.config,
                 candidate=c,
@@ -388,9 +306,9 @@ class Run:
         ]
         if jobs:
             self.progress.start(title, len(asked) * epochs)
-            with _watching(self.records, stage, self.progress):
+            with watching(self.records, stage, self.progress):
                 parallel: Any = joblib.Parallel(n_jobs=self._workers(), return_as="generator_unordered")
-                for outcome in parallel(joblib.delayed(_train_one)(job) for job in jobs):
+                for outcome in parallel(joblib.delayed(retrain)(job) for job in jobs):
                     self.records.append("candidate", **outcome)
                     done[outcome["name"]] = outcome
             self.progress.done()
@@ -476,111 +394,6 @@ class Run:
             page=page,
             seconds=final["seconds"],
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """One candidate to be retrained, in a process of its own that ends with its parent."""
-
-    parent: int
-    config: FitConfig
-    candidate: Candidate
-    epochs: int
-    stage: str
-    original: Mapping[str, float]
-
-
-def build(candidate: Candidate, model: nn.Module, context: PassContext) -> nn.Module:
-    """The candidate's model, before retraining."""
-    return apply_recipe(candidate.steps, model, context).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-
-def _train_one(job: _Job) -> dict[str, Any]:
-    """Retrain a candidate from where it is; returns the fields of its record."""
-    torch.set_num_threads(1)
-    _end_with(job.parent)
-    config, candidate = job.config, job.candidate
-    task = load_task(config.task, config.data, config.seed)
-    original = traced(task.model).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    wanted, _ = outputs_of(original, task.validation)
-    records, folder = Records(config.out / "records.jsonl"), config.out / "checkpoints"
-    model = build(
-        candidate, traced(task.model), PassContext(calibration=inputs_of(task.validation, CALIBRATION))
-    )
-    screened = folder / f"{candidate.name}-screen.pt"
-    if job.stage != "screen" and screened.exists():
-        model.load_state_dict(load_state(screened)["model"])
-
-    def after_epoch(epoch: int, loss: float, model: nn.Module) -> None:
-        found = judge(model, task.validation, wanted, task)
-        records.append(
-            "epoch",
-            candidate=candidate.name,
-            stage=job.stage,
-            epoch=epoch,
-            loss=loss,
-            accuracy_validation=found.metric,
-            loss_validation=found.loss,
-        )
-
-    options = FineTuning(epochs=job.epochs, learning_rate=task.learning_rate)
-    checkpoint = folder / f"{candidate.name}-{job.stage}.pt"
-    finetune(model, original, task, options, checkpoint=checkpoint, after_epoch=after_epoch)
-    found = judge(model, task.validation, wanted, task)
-    limits = parse_budget(config.budget)
-    return {
-        "name": candidate.name,
-        "origin": candidate.origin,
-        "stage": job.stage,
-        "recipe": candidate.recipe,
-        "choices": candidate.choices,
-        "candidate": candidate.to_json(),
-        "cost": dict(candidate.cost),
-        "ratios": {q: candidate.cost[q] / job.original[q] for q in candidate.cost},
-        "over": limits.over(candidate.cost, job.original),
-        "accuracy_validation": found.metric,
-        "loss_validation": found.loss,
-        "epochs": job.epochs,
-        "chosen": False,
-    }
-
-
-def _end_with(parent: int) -> None:
-    """End this process as soon as its parent is gone, so that a resumed run has no rival."""
-    if os.getppid() != parent:
-        return  # in the same process, or on a cluster
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _watching(records: Records, stage: str, progress: Progress) -> Generator[None]:
-    """Advance the progress by the epochs that other processes record."""
-    over = threading.Event()
-
-    def count() -> int:
-        return sum(r["kind"] == "epoch" and r["stage"] == stage for r in records.read())
-
-    def watch() -> None:
-        seen = 0
-        while not over.wait(0.5):
-            now = count()
-            progress.advance(now - seen)
-            seen = now
-        progress.advance(count() - seen)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _with_levels(group: ChannelGroup, scores: torch.Tensor) -> Group:
