@@ -173,7 +173,21 @@ class TestMistakes:
 
     def test_a_run_that_does_not_fit(self):
         proto = small()
-        found = self.message(calibrate, proto, load_onnx(proto), [{"x": np.zeros((1, 1, 5, 5), np.float32)}])
+        runs = [{"x": np.zeros((1, 1, 5, 5), np.float32)}]
+        expected = "calibration: input 'x' has shape (1, 1, 5, 5), expected (1, 1, 2, 3)"
+        assert self.message(calibrate, proto, load_onnx(proto), runs) == expected
+
+    def test_a_run_without_an_input(self):
+        proto = small()
+        runs = [{"xx": np.zeros((1, 1, 2, 3), np.float32)}]
+        expected = "calibration: a run has no input 'x', did you mean 'xx'?"
+        assert self.message(calibrate, proto, load_onnx(proto), runs) == expected
+
+    def test_a_network_that_does_not_run(self):
+        proto = small()
+        network = load_onnx(proto)
+        proto.graph.node[1].op_type = "Rectify"
+        found = self.message(calibrate, proto, network, [{"x": np.zeros((1, 1, 2, 3), np.float32)}])
         assert found.startswith("calibration: ONNX Runtime does not run the network: ")
 
 

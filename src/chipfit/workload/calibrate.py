@@ -180,7 +180,8 @@ def calibrate(
         whole: keep whole masks, not only the numbers of each channel.
 
     Raises:
-        NetworkError: no runs, or ONNX Runtime does not run the file on these inputs.
+        NetworkError: no runs, an input that is missing or has another shape, or a file that ONNX Runtime does
+            not run.
     """
     if not runs:
         raise NetworkError("calibration needs at least one input")
@@ -200,7 +201,7 @@ def calibrate(
     try:
         session = _session(proto)
         for run in runs:
-            feeds = {i.name: run[i.name].astype(_dtype(i.type)) for i in session.get_inputs()}
+            feeds = _feeds(run, session.get_inputs())
             values = dict(zip(fetched, session.run(fetched, feeds), strict=True)) if fetched else {}
             for name, tensor in wanted.items():
                 value = np.asarray(values[name] if name in values else feeds[name])
@@ -208,6 +209,8 @@ def calibrate(
                 counts[name].append(by_channel(mask))
                 if whole:
                     found[name].append(mask)
+    except NetworkError:
+        raise
     except Exception as error:  # ONNX Runtime's own exceptions share no public base class
         reason = str(error).strip().splitlines()[0]
         raise NetworkError(f"calibration: ONNX Runtime does not run the network: {reason}") from error
@@ -215,6 +218,22 @@ def calibrate(
         channels={name: np.stack(rows) for name, rows in counts.items()},
         activations={name: np.stack(masks) for name, masks in found.items() if masks},
     )
+
+
+def _feeds(run: Mapping[str, NDArray[Any]], inputs: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    """The arrays of a run as ONNX Runtime takes them, in the types of its inputs."""
+    for given in inputs:
+        if given.name not in run:
+            raise NetworkError(f"calibration: a run has no input '{given.name}'{nearest(given.name, run)}")
+        shape = run[given.name].shape
+        # A dimension that is not known has a name, or None.
+        expected = tuple(n if isinstance(n, int) else "?" for n in given.shape)
+        if len(shape) != len(expected) or any(
+            e not in ("?", n) for e, n in zip(expected, shape, strict=True)
+        ):
+            text = ", ".join(map(str, expected))
+            raise NetworkError(f"calibration: input '{given.name}' has shape {shape}, expected ({text})")
+    return {given.name: run[given.name].astype(_dtype(given.type)) for given in inputs}
 
 
 def _wanted(model: onnx.ModelProto, network: Network) -> dict[str, Tensor]:
