@@ -1,9 +1,11 @@
 """chipfit's choice against simpler ones, under one energy limit and with equal retraining.
 
 Every method gets the same trained ResNet-20, the same energy limit on `eyeriss` (priced on the
-exported model), the same number of epochs, the same seeds, and the same width of stored activations:
+exported model, met to within one channel), the same number of epochs, the same seeds, and the same
+width of stored activations:
 
     chipfit     the integer program on measured losses and the target's own costs
+    one width   the same with one width for all inner layers (`fit` trains both, and validation decides)
     uniform     one width for all inner layers, one fraction of all groups' channels
     MACs        widths as uniform; channels by the integer program with MACs in place of energy
     magnitude   widths as uniform; one fraction of all groups, channels of the least norm go
@@ -27,7 +29,7 @@ from chipfit.compress.base import PassContext, apply_recipe
 from chipfit.compress.graph import traced
 from chipfit.compress.prune import channel_groups, keep_best, magnitude
 from chipfit.search.budget import quantities
-from chipfit.search.candidates import BELIEFS, Candidate, recipe, table_cost, table_loss, uniform
+from chipfit.search.candidates import BELIEFS, Candidate, recipe, uniform
 from chipfit.search.config import FitConfig, Silent
 from chipfit.search.ilp import solve
 from chipfit.search.retrain import build
@@ -62,29 +64,42 @@ def candidates(run: Run, limit: float) -> dict[str, Candidate]:
             made = candidate(name, ask(scale), keep)
             if made.cost["energy"] <= limit or scale < 0.3:
                 return made
-            scale *= min(0.99, limit / made.cost["energy"])
+            scale *= min(0.998, limit / made.cost["energy"])
 
     chipfit = tightened("chipfit", lambda s: question.best(BELIEFS["as measured"], s), scores)
     inner = list(space.widths)[1:-1]
     widest = {n: options[-1] for n, options in space.widths.items()}
 
-    def shape(bits: int, place: int) -> Choice:
-        channels = {g.name: g.levels[min(place, len(g.levels) - 1)] for g in groups}
+    def shape(bits: int, fraction: float) -> Choice:
+        channels = {g.name: max(1, round(g.channels * fraction)) for g in groups}
         widths = {**widest, **{n: uniform(bits) for n in inner}}
         stored = chipfit.choice.stored_bits
         return question.with_sums(Choice(widths=widths, channels=channels, stored_bits=stored))
 
-    points = [(b, p) for b in (2, 3, 4, 5, 6, 8) for p in range(max(len(g.levels) for g in groups))]
-    fixed = question.fixed + question.stored[chipfit.choice.stored_bits]
-    cost = {p: table_cost(question.tables, fixed, shape(*p))["energy"] / energy for p in points}
-    hurt = {p: table_loss(groups, losses, shape(*p)) for p in points}
+    def largest(bits: int, keep: dict[str, torch.Tensor]) -> float:
+        """The largest fraction of channels that keeps the limit at a width, or 0."""
+        low, high = 0.0, 1.0
+        while high - low > 1 / 128:
+            middle = (low + high) / 2
+            inside = price(shape(bits, middle), keep) <= limit
+            low, high = (middle, high) if inside else (low, middle)
+        return low
 
-    def uniformly(scale: float) -> tuple[int, int]:
-        inside = [p for p in points if cost[p] <= limit * scale] or [min(points, key=lambda p: cost[p])]
-        return min(inside, key=lambda p: hurt[p])
+    def hurt(bits: int, fraction: float) -> float:
+        lost = sum(losses[name, kind, bits] for name in inner for kind in ("weights", "activations"))
+        for group in groups:
+            known = sorted(
+                (v, loss) for (n, kind, v), loss in losses.items() if (n, kind) == (group.name, "channels")
+            )
+            counts, values = [*(v for v, _ in known), group.channels], [*(loss for _, loss in known), 0.0]
+            lost += float(np.interp(group.channels * fraction, counts, values))
+        return lost
 
-    even = tightened("uniform", lambda s: shape(*uniformly(s)), scores)
-    small = tightened("magnitude", lambda s: shape(*uniformly(s)), norms)
+    fractions = {bits: largest(bits, scores) for bits in (2, 3, 4, 5, 6, 8)}
+    bits = min((b for b, f in fractions.items() if f > 0), key=lambda b: hurt(b, fractions[b]))
+    even = candidate("uniform", shape(bits, fractions[bits]), scores)
+    small = candidate("magnitude", shape(bits, largest(bits, norms)), norms)
+    one = tightened("one width", question.even, scores)
     macs = [replace(t, costs=t.costs.copy()) for t in question.tables]
     layers = {layer.name: layer for layer in space.template.layers}
     for table in macs:
@@ -106,7 +121,7 @@ def candidates(run: Run, limit: float) -> dict[str, Candidate]:
         return question.with_sums(replace(choice, stored_bits=chipfit.choice.stored_bits))
 
     by = tightened("MACs", by_macs, scores)
-    return {c.name: c for c in (chipfit, even, by, small)}
+    return {c.name: c for c in (chipfit, one, even, by, small)}
 
 
 def train(config: FitConfig, candidate: Candidate, epochs: int, seed: int) -> dict[str, object]:
