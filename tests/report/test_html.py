@@ -7,7 +7,7 @@ from synthetic_records import records, write
 from chipfit.errors import RecordError
 from chipfit.report.charts import charts
 from chipfit.report.history import read_history
-from chipfit.report.html import build, facts, headline, layer_table, remarks, tiles
+from chipfit.report.html import build, facts, headline, layer_table, remarks, render, tiles
 
 
 def text_of(page):
@@ -138,6 +138,17 @@ def test_the_layer_table_has_before_and_after():
     assert (first["name"], first["bits"], first["channels"]) == ("conv1", "8 / 6", "16 of 16")
     assert first["before"].endswith("µJ")
     assert first["after"].endswith("µJ")
+
+
+def test_weight_values_stand_beside_the_layers_that_are_restricted_to_them():
+    lines = list(records())
+    assert "Weight values" not in render(read_history(lines))
+    for line in lines:
+        if line["kind"] == "final":
+            line["choices"][0]["values"] = [-16, -4, 0, 4, 16]
+    history = read_history(lines)
+    assert [row["weight_values"] for row in layer_table(history)[:2]] == ["−16, −4, 0, 4, 16", ""]
+    assert '<td class="left">−16, −4, 0, 4, 16</td>' in render(history)
 
 
 def test_a_folder_without_records_is_an_error(tmp_path):

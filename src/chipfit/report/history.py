@@ -87,13 +87,14 @@ class CostDocument(_Record):
 
 
 class Choice(_Record):
-    """What was chosen for one layer."""
+    """What was chosen for one layer; `values` are those of its weights, where they are restricted."""
 
     layer: str
     weight_bits: int | None = None
     activation_bits: int | None = None
     channels: int | None = None
     channels_before: int | None = None
+    values: tuple[int, ...] | None = None
 
 
 class Original(_Record):

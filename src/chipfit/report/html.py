@@ -59,6 +59,7 @@ def load(directory: Path) -> History:
 def render(history: History) -> str:
     """The page of a run."""
     drawn = {chart.name: chart for chart in charts(history)}
+    layers = layer_table(history)
     return page(
         "page.html",
         drawn,
@@ -66,7 +67,8 @@ def render(history: History) -> str:
         headline=headline(history),
         tiles=tiles(history),
         tried=[name for name in drawn if name.startswith("pareto-")],
-        layers=layer_table(history),
+        layers=layers,
+        valued=any(row["weight_values"] for row in layers),
         candidates=candidate_table(history),
         facts=facts(history),
         recipe=_recipe(history),
@@ -317,7 +319,7 @@ def _amount(quantity: str, amount: float) -> str:
 
 
 def layer_table(history: History) -> list[dict[str, str]]:
-    """One row a layer: energy before and after, bits and channels."""
+    """One row a layer: energy before and after, bits, channels, and weight values where they are few."""
     documents = [history.original.cost] if history.original else []
     documents += [history.final.cost] if history.final else []
     rows = [{row.name: row for row in document.layers} for document in documents]
@@ -328,6 +330,7 @@ def layer_table(history: History) -> list[dict[str, str]]:
         latest = next(document[name] for document in reversed(rows) if name in document)
         choice = choices.get(name)
         kept = choice and choice.channels is not None and f"{choice.channels} of {choice.channels_before}"
+        values = choice.values if choice and choice.values else ()
         table.append(
             {
                 "name": name,
@@ -337,6 +340,7 @@ def layer_table(history: History) -> list[dict[str, str]]:
                 "after": units.si(energies[1], "J") if energies[1:] and energies[1] is not None else "–",
                 "bits": f"{latest.weight_bits} / {latest.input_bits}" if latest.weight_bits else "–",
                 "channels": kept or "–",
+                "weight_values": ", ".join(map(str, values)).replace("-", "\N{MINUS SIGN}"),
             }
         )
     return table

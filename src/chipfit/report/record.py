@@ -8,7 +8,7 @@ A record has a `kind`, and fields by kind:
     sensitivity  layer, choice ('weights' | 'activations' | 'channels'), value, loss
     asked      candidates [{…}]: what will be trained, in full
     candidate  name, stage ('screen' | 'train'), recipe (repr), origin ('uniform' | 'ilp' | …),
-               choices [{layer, weight_bits, activation_bits, channels, channels_before}],
+               choices [{layer, weight_bits, activation_bits, channels, channels_before, values}],
                candidate {…}, cost {quantity: value}, ratios {quantity: ratio to the original},
                over {quantity: ratio over the limit}, accuracy_validation, loss_validation, epochs,
                chosen (bool; the chosen one is written once more with true)

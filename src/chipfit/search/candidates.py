@@ -67,6 +67,7 @@ class Candidate:
     @property
     def choices(self) -> list[dict[str, Any]]:
         """What was chosen for each layer, as the records hold it."""
+        values = {name: list(own) for name, own, _ in self.values}
         return [
             {
                 "layer": name,
@@ -74,6 +75,7 @@ class Candidate:
                 "activation_bits": widths.activation_bits,
                 "channels": self.choice.channels.get(name),
                 "channels_before": self.channels_before.get(name),
+                "values": values.get(name),
             }
             for name, widths in self.choice.widths.items()
         ]
