@@ -1,12 +1,13 @@
 """This host as a real device: networks of two spaces through ONNX Runtime, measured and predicted.
 
-    python benchmarks/host_latency.py measure FOLDER [--networks 200] [--seconds 0]
-    python benchmarks/host_latency.py predict FOLDER [--trials 20]
+    python benchmarks/host_latency.py measure FOLDER [--networks 200] [--rounds 2] [--seconds 0]
+    python benchmarks/host_latency.py predict FOLDER [--trials 50]
 
-`measure` writes one CSV a space and setting, line by line: run again, it goes on where it was cut off.
-Settings are dealt in turn, network by network, so that a busy minute of the host hurts all alike.
-`predict` chooses 20 of the measured networks, fits a device, and is checked on the others; then it
-searches under a budget and checks what it found against the stopwatch.
+`measure` appends each measurement to FOLDER/raw.csv: run again, it goes on where it was cut off. Every
+round meets the networks in another order, and their settings by turns, so that a busy minute of the host
+is nobody's in particular; of each, the least median of a burst counts. `predict` makes a table a space and
+setting of it, chooses 20 of the measured networks, fits a device, and is checked on the others; then it
+searches under a budget, and what it found is checked against the stopwatch.
 """
 
 import argparse
@@ -19,7 +20,8 @@ import onnxruntime
 from scipy.stats import spearmanr
 
 from chipfit.cost.latency import fbnet, nb201
-from chipfit.cost.latency.device import fit_device
+from chipfit.cost.latency.device import Device, Encoder
+from chipfit.cost.latency.devices import Fleet
 from chipfit.cost.latency.measurements import check, read_table
 from chipfit.cost.latency.models import fbnet_model, nb201_model
 from chipfit.cost.latency.networks import open_space
@@ -72,75 +74,116 @@ class Stopwatch:
         self.latency_ms = min(self.latency_ms, 1e3 * float(np.median(times)))
 
 
-def measured(path):
-    """The networks of a CSV file, which is begun if it is not there."""
+def recorded(path):
+    """The rows of the raw file, which is begun if it is not there: (round, space, setting, network) to ms."""
     if not path.exists():
-        path.write_text("network,latency_ms\n")
-    return {line.partition(",")[0] for line in path.read_text().splitlines()[1:]}
+        path.write_text("round,space,setting,network,latency_ms\n")
+    with path.open(newline="") as file:
+        return {tuple(row[:4]): float(row[4]) for row in list(csv.reader(file))[1:] if len(row) == 5}
 
 
-def measure(folder, count, seconds, bursts=5):
+def burst_each(watches, bursts):
+    """By turns, so that a busy moment of the host spoils no setting wholly."""
+    for _ in range(bursts):
+        for watch in watches.values():
+            watch.burst()
+
+
+def measure(folder, count, rounds, seconds, bursts=2):
     """Measure what is missing; stop after so many seconds, if any."""
     folder.mkdir(parents=True, exist_ok=True)
-    known = {(name, s): measured(folder / f"{name}_{s}.csv") for name in SPACES for s in SETTINGS}
+    known = recorded(folder / "raw.csv")
+    codes = {name: networks(name, count).tolist() for name in SPACES}
+    jobs = []
+    for turn in range(rounds):
+        order = [(name, place) for place in range(count) for name in SPACES]
+        jobs += [(str(turn), *order[i]) for i in np.random.default_rng(turn).permutation(len(order))]
     start = time.monotonic()
-    done = 0
-    for index in range(count):
-        for name, build in SPACES.items():
-            codes = networks(name, count)[index].tolist()
-            label = "-".join(map(str, codes))
-            watches = {}
-            for setting, (threads, batch, quantized) in SETTINGS.items():
-                if label not in known[name, setting]:
-                    model = build(codes, rng=np.random.default_rng(0), batch=batch, quantized=quantized)
-                    watches[setting] = Stopwatch(model, threads, (batch, 3, 32, 32))
-            # By turns, so that a busy moment of the host spoils no setting wholly.
-            for _ in range(bursts):
-                for watch in watches.values():
-                    watch.burst()
+    for done, (turn, name, place) in enumerate(jobs, start=1):
+        label = "-".join(map(str, codes[name][place]))
+        watches = {}
+        for setting, (threads, batch, quantized) in SETTINGS.items():
+            if (turn, name, setting, label) not in known:
+                rng = np.random.default_rng(0)
+                model = SPACES[name](codes[name][place], rng=rng, batch=batch, quantized=quantized)
+                watches[setting] = Stopwatch(model, threads, (batch, 3, 32, 32))
+        burst_each(watches, bursts)
+        with (folder / "raw.csv").open("a", newline="") as file:
             for setting, watch in watches.items():
-                with (folder / f"{name}_{setting}.csv").open("a", newline="") as file:
-                    csv.writer(file).writerow([label, f"{watch.latency_ms:.5f}"])
-        done = index + 1
-        if seconds and time.monotonic() - start > seconds:
+                csv.writer(file).writerow([turn, name, setting, label, f"{watch.latency_ms:.5f}"])
+        passed = time.monotonic() - start
+        if done % 20 == 0 or done == len(jobs):
+            print(f"{done} of {len(jobs)}, {passed:.0f} s", flush=True)
+        if seconds and passed > seconds:
             break
-    print(f"{done} networks of each space in {time.monotonic() - start:.0f} s")
+
+
+def tables(folder):
+    """A CSV file for each space and setting, with the least of all rounds; their paths."""
+    found = {}
+    for (_, name, setting, label), latency_ms in recorded(folder / "raw.csv").items():
+        mine = found.setdefault((name, setting), {})
+        mine[label] = min(latency_ms, mine.get(label, np.inf))
+    paths = {}
+    for (name, setting), rows in found.items():
+        paths[name, setting] = folder / f"{name}_{setting}.csv"
+        lines = [f"{label},{latency_ms:.5f}\n" for label, latency_ms in rows.items()]
+        paths[name, setting].write_text("network,latency_ms\n" + "".join(lines))
+    return paths
+
+
+def repeats(folder):
+    """By how much the rounds of one network differ: the median and the 95th percentile, relative."""
+    both = {}
+    for (_, *what), latency_ms in recorded(folder / "raw.csv").items():
+        both.setdefault(tuple(what), []).append(latency_ms)
+    ratios = [max(each) / min(each) - 1 for each in both.values() if len(each) > 1]
+    if ratios:
+        print(f"rounds differ by {np.median(ratios):.1%} (median), {np.quantile(ratios, 0.95):.1%} (95 %)")
 
 
 def predict(folder, trials):
     """What twenty samples say of the others."""
-    header = ("space", "setting", "networks", "spearman", "median err", "in 80 %", "in 90 %", "budget met")
-    print(" ".join(f"{x:>12}" for x in header))
+    repeats(folder)
+    header = ("space", "setting", "networks", "median ms", "spearman", "median err", "in 80 %", "in 90 %")
+    print(" ".join(f"{x:>12}" for x in (*header, "budget met")))
+    held = []
     for name in SPACES:
-        for setting in SETTINGS:
-            path = folder / f"{name}_{setting}.csv"
+        encoder = None
+        for (space_name, setting), path in tables(folder).items():
+            if space_name != name:
+                continue
             table = read_table(path)
             space = open_space(name, table.labels)
+            encoder = encoder or Encoder.of(space, Fleet())
             known = check(table, space)
-            scores = [trial(space, known, seed) for seed in range(trials)]
-            numbers = " ".join(f"{x:12.3f}" for x in np.nanmean(scores, axis=0))
-            print(f"{name:>12} {setting:>12} {len(known):12d} {numbers}")
+            measured = space.take(known.rows)
+            believed = prior(measured)
+            scores = [trial(encoder, measured, believed, known.latency_ms, seed) for seed in range(trials)]
+            held += [score[-1] for score in scores]
+            typical = float(np.median(known.latency_ms))
+            numbers = " ".join(f"{x:12.3f}" for x in (typical, *np.nanmean(scores, axis=0)))
+            print(f"{name:>12} {setting:>12} {len(known):12d} {numbers}", flush=True)
+    tried = np.isfinite(held)
+    print(f"budget met in {np.mean(np.array(held)[tried]):.1%} of {tried.sum()} searches that found any")
 
 
-def trial(space, known, seed):
+def trial(encoder, measured, believed, latency_ms, seed):
     """One choice of samples among a random part of the networks."""
     rng = np.random.default_rng(seed)
-    some = np.sort(rng.permutation(len(known))[: max(30, int(0.8 * len(known)))])
-    measured = space.take(known.rows)
-    chosen = select(prior(measured), 20, candidates=some)
-    device = fit_device("host", space, type(known)(known.rows[chosen], known.latency_ms[chosen]))
-    rest = np.setdiff1d(np.arange(len(known)), chosen)
-    truth = known.latency_ms[rest]
-    others = measured.take(rest)
-    mean = device.predict(others).mean_ms
+    some = np.sort(rng.permutation(len(measured))[: max(30, int(0.8 * len(measured)))])
+    chosen = select(believed, 20, candidates=some, rng=rng)
+    device = Device("host", encoder, measured.take(chosen), latency_ms[chosen])
+    rest = np.setdiff1d(np.arange(len(measured)), chosen)
+    truth, others = latency_ms[rest], measured.take(rest)
     inside = []
     for share in (0.8, 0.9):
         found = device.predict(others, share=share)
         inside.append(((found.low_ms <= truth) & (truth <= found.high_ms)).mean())
     budget = float(np.quantile(truth, rng.uniform(0.1, 0.9)))
-    score = others.features["operations"]
-    best = search(device, others, score, budget_ms=budget, count=1)
+    best = search(device, others, others.features["operations"], budget_ms=budget, count=1)
     met = np.nan if not best else float(truth[others.places[best[0].network]] <= budget)
+    mean = found.mean_ms
     return spearmanr(mean, truth).statistic, np.median(np.abs(mean / truth - 1)), *inside, met
 
 
@@ -152,10 +195,11 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--networks", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=0)
-    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=50)
     given = parser.parse_args()
     if given.what == "measure":
-        measure(given.folder, given.networks, given.seconds)
+        measure(given.folder, given.networks, given.rounds, given.seconds)
     else:
         predict(given.folder, given.trials)
 

@@ -126,7 +126,7 @@ def run_times():
 
         def predict(known=known, rows=rows, found=found):
             cross, diagonal = known.covariances(rows, found.weights, np.arange(len(known)))
-            return found.fit.mean(cross), found.fit.deviation(cross, diagonal)
+            return found.fit.mean(cross), found.deviation(cross, diagonal)
 
         predicted, _ = seconds(predict)
         print(

@@ -53,7 +53,7 @@ def test_the_file_predicts_what_the_space_does(device, space, truth, rows):
     cross, diagonal = known.covariances(rows, inference.weights, np.arange(len(space)))
     mean, deviation = device.moments(space)
     np.testing.assert_allclose(mean, inference.fit.mean(cross), rtol=2e-3)
-    np.testing.assert_allclose(deviation, inference.fit.deviation(cross, diagonal), rtol=0.05)
+    np.testing.assert_allclose(deviation, inference.deviation(cross, diagonal), rtol=0.05)
 
 
 def test_a_device_is_read_back_as_it_was_written(device, space, tmp_path):

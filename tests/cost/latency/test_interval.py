@@ -2,44 +2,61 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import t
 
-from chipfit.cost.latency.interval import probability_below, widths
+from chipfit.cost.latency import interval
+from chipfit.cost.latency.interval import deviations, probability_below, scale, widths
 
-NORMAL = norm.ppf((1 + np.arange(1, 2000) / 2000) / 2)
-"""Scores as a normal distribution has them."""
-
-
-def test_scores_of_a_normal_distribution_give_its_quantiles():
-    shares = np.array([0.5, 0.8, 0.9, 0.99])
-    np.testing.assert_allclose(widths(NORMAL, shares), norm.ppf((1 + shares) / 2), atol=0.01)
+COUNT = 2000
+QUANTILES = t.ppf((1 + np.arange(1, COUNT) / COUNT) / 2, interval._FREEDOM)
+"""Scores as Student's t distribution has them."""
 
 
-def test_larger_scores_give_wider_intervals():
-    scores = np.sort(np.abs(np.random.default_rng(0).standard_normal(20)))
-    shares = np.array([0.8, 0.9, 0.99])
-    assert (widths(3 * scores, shares) > widths(scores, shares)).all()
+def noise_of(variance, count):
+    """Variances of predictions that nothing is left open of."""
+    return np.stack([np.zeros(count), np.full(count, variance)])
 
 
-def test_more_coverage_takes_more_width():
-    scores = np.sort(np.abs(np.random.default_rng(1).standard_normal(20)))
-    assert (np.diff(widths(scores, np.linspace(0.05, 0.999, 50))) > 0).all()
+def test_parts_of_the_variance_are_weighed():
+    found = deviations(np.array([[4.0, 0.0, 1.0], [0.0, 9.0, 1.0]]))
+    weight = interval.NOISE
+    np.testing.assert_allclose(found, np.sqrt([4, 9 * weight, 1 + weight]))
 
 
-def test_few_scores_are_mixed_with_a_normal_distribution():
-    # Four scores count as much as the four of the prior: the mean of both at 60 %: the third score of four.
-    found = widths(np.array([0.1, 0.2, 0.6, 2.0]), np.array([0.6]))
-    assert found[0] == pytest.approx((0.6 + norm.ppf(0.8)) / 2)
+@pytest.mark.parametrize("factor", [0.2, 1.0, 5.0])
+def test_errors_as_student_has_them_give_their_scale(factor):
+    errors = factor * np.sqrt(interval.NOISE) * QUANTILES
+    assert scale(errors, noise_of(1.0, COUNT - 1)) == pytest.approx(factor, rel=0.01)
+
+
+def test_one_wild_error_among_twenty_changes_nothing():
+    errors = np.random.default_rng(0).standard_normal(20)
+    wild = errors.copy()
+    wild[np.argmax(np.abs(errors))] = 1e6
+    assert scale(wild, noise_of(1.0, 20)) == scale(errors, noise_of(1.0, 20))
+
+
+def test_few_samples_are_believed_less():
+    few, many = (scale(np.full(n, 100.0), noise_of(1.0, n)) for n in (5, 100))
+    assert 1 < few < many
+
+
+def test_errors_of_zero_leave_a_width():
+    assert scale(np.zeros(20), noise_of(0.0, 20)) > 0
+
+
+def test_the_share_is_covered_if_errors_are_as_student_has_them():
+    for share in (0.5, 0.8, 0.95):
+        assert np.mean(widths(share) >= QUANTILES) == pytest.approx(share, abs=0.002)
 
 
 def test_a_budget_at_the_mean_is_met_half_the_time():
-    found = probability_below(5.0, np.array([5.0, 4.0, 6.0]), np.ones(3), NORMAL)
-    np.testing.assert_allclose(found, [0.5, norm.cdf(1), norm.cdf(-1)], atol=0.01)
+    found = probability_below(5.0, np.array([5.0, 4.0, 6.0]), np.ones(3))
+    assert found[0] == pytest.approx(0.5)
+    assert found[1] + found[2] == pytest.approx(1.0)
 
 
-def test_probability_rises_with_the_budget():
-    scores = np.sort(np.abs(np.random.default_rng(2).standard_normal(20)))
-    found = [probability_below(b, np.array([5.0]), np.array([0.5]), scores)[0] for b in np.linspace(1, 9, 60)]
-    assert (np.diff(found) >= 0).all()
-    assert found[0] < 0.01
-    assert found[-1] > 0.99
+def test_the_end_of_an_interval_is_met_as_often_as_it_says():
+    # A tenth lies beyond either end of an interval of 80 %.
+    found = probability_below(5.0 + widths(0.8), np.array([5.0]), np.ones(1))
+    assert found[0] == pytest.approx(0.9)

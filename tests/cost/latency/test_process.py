@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from chipfit.cost.latency import process
+from chipfit.cost.latency.interval import deviations, scale
 from chipfit.cost.latency.process import fit, infer, likeness
 
 RNG = np.random.default_rng(3)
@@ -46,8 +47,8 @@ def test_mean_and_deviation_are_those_of_the_textbook():
     np.testing.assert_allclose(found.mean(parts(test, train)), mean * spread + centre)
     diagonal = np.stack([(test**2).sum(1), *[np.zeros(20)] * 3])
     cross = parts(test, train)
-    np.testing.assert_allclose(found.deviation(cross, diagonal), np.sqrt(variance + 0.04) * spread)
-    np.testing.assert_allclose(found.deviation(cross, diagonal, noise=False), np.sqrt(variance) * spread)
+    expected = np.stack([variance, np.full(20, 0.04)]) * spread**2
+    np.testing.assert_allclose(found.variances(cross, diagonal), expected)
 
 
 @pytest.mark.usefixtures("one_setting")
@@ -59,8 +60,9 @@ def test_what_the_others_say_is_what_a_fit_to_the_others_says():
     for held in range(12):
         rest = np.delete(np.arange(12), held)
         mean, variance = textbook(train[rest], train[[held]], z[rest])
-        np.testing.assert_allclose(found.left_out[0, held], mean[0] * spread + centre)
-        np.testing.assert_allclose(found.left_out[1, held], np.sqrt(variance[0] + 0.04) * spread)
+        np.testing.assert_allclose(found.left_out_ms[held], mean[0] * spread + centre)
+        expected = np.array([variance[0], 0.04]) * spread**2
+        np.testing.assert_allclose(found.left_out_variances[:, held], expected)
 
 
 def test_a_linear_law_is_found_from_few_samples():
@@ -119,8 +121,12 @@ def test_a_device_that_goes_the_other_way_is_not_alike():
     assert weights[1] == pytest.approx(0.15)
 
 
-def test_scores_are_as_many_as_samples_and_in_order():
-    found = infer(FEATURES[:20] * np.sqrt(6), parts(FEATURES[:20], FEATURES[:20]), LATENCY_MS[:20])
-    assert len(found.scores) == 20
-    assert (np.diff(found.scores) >= 0).all()
+def test_deviations_are_scaled_by_what_the_samples_say():
+    latency_ms = LATENCY_MS[:20] + RNG.normal(0, 0.2, 20)
+    found = infer(FEATURES[:20] * np.sqrt(6), parts(FEATURES[:20], FEATURES[:20]), latency_ms)
     assert found.weights.sum() == pytest.approx(1)
+    said = found.fit.left_out_variances
+    assert found.scale == scale(latency_ms - found.fit.left_out_ms, said)
+    cross, diagonal = parts(FEATURES[20:], FEATURES[:20]), np.ones((4, 20))
+    expected = found.scale * deviations(found.fit.variances(cross, diagonal))
+    np.testing.assert_allclose(found.deviation(cross, diagonal), expected)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from chipfit.cost.latency.device import Device
-from chipfit.cost.latency.interval import widths
+from chipfit.cost.latency.interval import deviations, widths
 from chipfit.cost.latency.process import PARTS
 
 #: The interval that the document has of each network.
@@ -22,8 +22,8 @@ def describe(device: Device, warnings: Sequence[str] = ()) -> dict[str, Any]:
     believed (1: as much as the noise says).
     """
     found = device.inference
-    predicted, deviation = found.fit.left_out
-    half = float(widths(found.scores, np.array([SHARE]))[0]) * deviation
+    predicted = found.fit.left_out_ms
+    half = widths(SHARE) * found.scale * deviations(found.fit.left_out_variances)
     error = predicted / device.latency_ms - 1
     told = _informative(device)
     rows = [

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from chipfit.cost.latency.devices import Fleet
-from chipfit.cost.latency.interval import probability_below, widths
+from chipfit.cost.latency.interval import deviations, probability_below, widths
 from chipfit.cost.latency.kernels import Kernel, KernelTable
 from chipfit.cost.latency.measurements import Measurements
 from chipfit.cost.latency.process import Inference, infer
@@ -181,15 +181,20 @@ class Device:
             budget_ms: also say how probably each network takes no longer.
         """
         mean, deviation = self.moments(networks)
-        half = float(widths(self.inference.scores, np.array([share]))[0]) * deviation
+        half = widths(share) * deviation
         probability = None
         if budget_ms is not None:
-            probability = probability_below(budget_ms, mean, deviation, self.inference.scores)
+            probability = probability_below(budget_ms, mean, deviation)
         low = np.maximum(mean - half, 0.0)
         return Prediction(networks.labels, mean, low, mean + half, share, probability)
 
-    def moments(self, networks: Space, *, noise: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of the latency of networks (ms), with or without the noise of measuring."""
+    def moments(self, networks: Space) -> tuple[np.ndarray, np.ndarray]:
+        """Mean of the latency of networks, and how far a measurement may be from it (ms)."""
+        mean, variances = self.uncertainty(networks)
+        return mean, self.inference.scale * deviations(variances)
+
+    def uncertainty(self, networks: Space) -> tuple[np.ndarray, np.ndarray]:
+        """Mean of the latency of networks (ms), and what `Fit.variances` says of them (ms²)."""
         fit, weights = self.inference.fit, self.inference.weights
         new = self._encode(networks)
         scaled = (new[0] * weights, *new[1:])
@@ -198,7 +203,7 @@ class Device:
         mean = fit.mean(cross)
         # Far from all that was measured a linear law may point below zero.
         fastest = 0.05 * float(self.latency_ms.min())
-        return np.maximum(mean, fastest), fit.deviation(cross, np.stack(own), noise=noise)
+        return np.maximum(mean, fastest), fit.variances(cross, np.stack(own))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads back."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from chipfit.cost.latency.device import Device
-from chipfit.cost.latency.interval import widths
+from chipfit.cost.latency.interval import deviations, widths
 from chipfit.cost.latency.measurements import FEWEST, Measurements
 from chipfit.cost.latency.prior import Prior
 from chipfit.cost.latency.select import select
@@ -16,8 +16,8 @@ from chipfit.cost.latency.space import Space
 
 #: Networks of the space on which uncertainty is judged, and the interval that is looked at.
 _JUDGED, _SHARE = 500, 0.9
-#: Part of the whole uncertainty below which more samples change little: the rest is the stopwatch's.
-_SETTLED = 0.5
+#: Part of the whole variance below which more samples change little: the rest is the stopwatch's.
+_SETTLED = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +77,15 @@ def _judge(space: Space, device: Device, tolerance: float) -> tuple[float, str]:
     """How uncertain a typical network is, and why that is enough, if it is."""
     rows = np.unique(np.linspace(0, len(space) - 1, min(_JUDGED, len(space))).astype(int))
     some = space.take(rows)
-    mean, whole = device.moments(some)
-    _, latent = device.moments(some, noise=False)
-    half = float(widths(device.inference.scores, np.array([_SHARE]))[0]) * whole
+    mean, variances = device.uncertainty(some)
+    half = widths(_SHARE) * device.inference.scale * deviations(variances)
     uncertainty = float(np.median(half / mean))
     if uncertainty <= tolerance:
         return (
             uncertainty,
             f"half the 90 % interval is {uncertainty:.1%} of the latency, within {tolerance:.1%}",
         )
-    if float(np.median(latent / whole)) < _SETTLED:
+    if float(np.median(variances[0] / variances.sum(0))) < _SETTLED:
         return (
             uncertainty,
             "most of the uncertainty is the noise of the stopwatch: measure more carefully, not more",

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chipfit.cost.latency.interval import deviations, scale
+
 #: Parts of the covariance, in the order in which every array has them.
 PARTS = ("simulated devices", "source devices", "analytic costs", "choices")
 #: The grid: scales of each part, noise (variance), and the power of latency that noise grows with.
@@ -35,8 +37,6 @@ _LEAST_WEIGHT, _KEPT = 1e-4, 160
 #: How fast the weight of a simulated device falls with its error on the samples (of their variance),
 #: and the part of the weight that all share; a sample trusted less than this is not compared.
 _SHARPNESS, _SHARED, _BELIEVED = 20.0, 0.3, 0.5
-#: Parts into which samples are dealt to predict each from the others.
-_FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +52,8 @@ class Fit:
         alphas: shape (setting, sample).
         inverses: of the Cholesky factors, shape (setting, sample, sample).
         trust: how much each sample is believed: 1 is as much as the noise says.
-        left_out: what the others say of each sample (ms), and the deviation of that from a new
-            measurement (ms), shape (2, sample).
+        left_out_ms: what the others say of each sample.
+        left_out_variances: of that, as `variances` has them, shape (2, sample).
     """
 
     centre_ms: float
@@ -64,7 +64,8 @@ class Fit:
     alphas: np.ndarray
     inverses: np.ndarray
     trust: np.ndarray
-    left_out: np.ndarray
+    left_out_ms: np.ndarray
+    left_out_variances: np.ndarray
 
     def mean(self, cross: np.ndarray) -> np.ndarray:
         """Expected latency (ms) from covariances with the samples, shape (part, network, sample)."""
@@ -73,28 +74,30 @@ class Fit:
             found += cross[part] @ alpha
         return found * self.spread_ms + self.centre_ms
 
-    def deviation(self, cross: np.ndarray, diagonal: np.ndarray, *, noise: bool = True) -> np.ndarray:
-        """Standard deviation (ms) of a new measurement of each network.
+    def variances(self, cross: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+        """How uncertain the latency of each network is, and the noise of measuring it (ms²).
 
         Args:
             cross: covariances with the samples, shape (part, network, sample).
             diagonal: of each network with itself, shape (part, network).
-            noise: of the stopwatch is part of it; without, how uncertain the true latency is.
+
+        Returns:
+            What the samples leave open, and the variance of the noise, shape (2, network).
         """
-        mean, first, second = self.mean(cross), 0.0, 0.0
-        level = np.clip(mean / self.centre_ms, *_LEVELS)
+        level = np.clip(self.mean(cross) / self.centre_ms, *_LEVELS)
+        first, second, noise = 0.0, 0.0, 0.0
         kept = np.argsort(-self.weights)[:12]
         for setting in kept:
             covariance = np.tensordot(self.scales[setting], cross, 1) + _LEVEL
             one = covariance @ self.alphas[setting]
             explained = ((covariance @ self.inverses[setting].T) ** 2).sum(1)
             variance = np.maximum(self.scales[setting] @ diagonal + _LEVEL - explained, 0.0)
-            if noise:
-                variance = variance + self.noise[setting, 0] * level ** (2 * self.noise[setting, 1])
             weight = self.weights[setting] / self.weights[kept].sum()
             first = first + weight * one
             second = second + weight * (one**2 + variance)
-        return np.sqrt(np.maximum(second - np.square(first), 1e-12)) * self.spread_ms
+            noise = noise + weight * self.noise[setting, 0] * level ** (2 * self.noise[setting, 1])
+        open_ = np.maximum(second - np.square(first), 0.0)
+        return np.stack([open_, noise * np.ones(len(level))]) * self.spread_ms**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,20 +121,20 @@ class _Settings:
 class _Solution:
     """The process in every setting, with samples trusted so much at such levels of latency.
 
-    `error` and `variance` are of each sample as the others predict it: how far off that is, and how far
-    a new measurement would be (Rasmussen and Williams, 2006, eq. (5.12), with the sample's own noise).
+    `error`, `open` and `noise` are of each sample as the others predict it: how far off that is, the
+    variance of the prediction (Rasmussen and Williams, 2006, eq. (5.12)), and that of a new measurement.
     """
 
     def __init__(self, settings: _Settings, y: np.ndarray, trust: np.ndarray, level: np.ndarray) -> None:
-        own = settings.noise[:, None] * level ** (2 * settings.power[:, None])
-        total = settings.covariance + (own / trust)[:, :, None] * np.eye(len(y))
+        self.noise = settings.noise[:, None] * level ** (2 * settings.power[:, None])
+        total = settings.covariance + (self.noise / trust)[:, :, None] * np.eye(len(y))
         self.inverses = np.linalg.inv(np.linalg.cholesky(total))
         whitened = self.inverses @ y
         self.alphas = np.einsum("sji,sj->si", self.inverses, whitened)
         self.evidence = -0.5 * (whitened**2).sum(1) + np.log(np.einsum("sii->si", self.inverses)).sum(1)
         self.precision = np.einsum("sji,sji->si", self.inverses, self.inverses)
         self.error = self.alphas / self.precision
-        self.variance = 1 / self.precision - own / trust + own
+        self.open = np.maximum(1 / self.precision - self.noise / trust, 0.0)
         weights = np.exp(self.evidence - self.evidence.max())
         self.weights = weights / weights.sum()
 
@@ -141,32 +144,31 @@ class _Solution:
         return self.evidence[:, None] + _OUTLIER + change
 
 
-def fit(gram: np.ndarray, latency_ms: np.ndarray, among: Fit | None = None) -> Fit:
+def fit(gram: np.ndarray, latency_ms: np.ndarray) -> Fit:
     """The process given measured samples.
 
     Args:
         gram: covariances of the samples, shape (part, sample, sample); a part of zeros is not used.
         latency_ms: what was measured (ms), positive.
-        among: a fit whose settings are the only ones to try; the whole grid if left out.
     """
     centre_ms = float(np.median(latency_ms))
     # 1.4826 times it is the deviation, if the distribution is normal.
     middle_ms = float(np.median(np.abs(latency_ms - centre_ms)))
     spread_ms = 0.5 * (1.4826 * middle_ms + float(latency_ms.std())) or centre_ms
     y = (latency_ms - centre_ms) / spread_ms
-    settings = _Settings.of(_candidates(gram, latency_ms, among), gram)
+    settings = _Settings.of(_candidates(gram, latency_ms), gram)
     settings, trust = _without_outliers(settings, y)
     level = np.ones(len(y))
     found = _Solution(settings, y, trust, level)
     for _ in range(_ROUNDS):
-        surprise = found.weights @ (found.error**2 / found.variance)
+        surprise = found.weights @ (found.error**2 / (found.open + found.noise))
         trust = np.clip((_FREEDOM + 1) / (_FREEDOM + surprise), _LEAST_TRUST, 2.0)
         left_out = found.weights @ (y - found.error) * spread_ms + centre_ms
         level = np.clip(left_out / centre_ms, *_LEVELS)
         found = _Solution(settings, y, trust, level)
     expected = found.weights @ (y - found.error)
     between = np.maximum(found.weights @ (y - found.error) ** 2 - expected**2, 0)
-    deviation_ms = np.sqrt(found.weights @ found.variance + between) * spread_ms
+    variances = np.stack([found.weights @ found.open + between, found.weights @ found.noise])
     kept = found.weights > _LEAST_WEIGHT
     return Fit(
         centre_ms=centre_ms,
@@ -177,14 +179,13 @@ def fit(gram: np.ndarray, latency_ms: np.ndarray, among: Fit | None = None) -> F
         alphas=found.alphas[kept],
         inverses=found.inverses[kept],
         trust=trust,
-        left_out=np.stack([expected * spread_ms + centre_ms, deviation_ms]),
+        left_out_ms=expected * spread_ms + centre_ms,
+        left_out_variances=variances * spread_ms**2,
     )
 
 
-def _candidates(gram: np.ndarray, latency_ms: np.ndarray, among: Fit | None) -> np.ndarray:
-    """Rows of the grid to try: all, or those of a fit; of many samples, the best for some of them."""
-    if among is not None:
-        return np.concatenate([among.scales, among.noise], axis=1)
+def _candidates(gram: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
+    """Rows of the grid to try: all; of many samples, the best for some of them."""
     if len(latency_ms) <= _MANY:
         return _grid(gram)
     some = np.linspace(0, len(latency_ms) - 1, _MANY).astype(int)
@@ -222,7 +223,7 @@ def likeness(simulated: np.ndarray, latency_ms: np.ndarray, first: Fit) -> np.nd
     Returns:
         Weights that add up to 1, shape (device,).
     """
-    believed = np.where(first.trust < _BELIEVED, first.left_out[0], latency_ms)
+    believed = np.where(first.trust < _BELIEVED, first.left_out_ms, latency_ms)
     y = believed - believed.mean()
     x = simulated - simulated.mean(0)
     slope = np.maximum(x.T @ y, 0.0) / ((x**2).sum(0) + 1e-9)
@@ -238,12 +239,20 @@ class Inference:
     Attributes:
         weights: of the simulated devices, adding up to 1.
         fit: the process with them.
-        scores: how many deviations each sample is from what a fit without it says, in size, in order.
+        scale: by how much deviations have to be scaled, as the samples have it.
     """
 
     weights: np.ndarray
     fit: Fit
-    scores: np.ndarray
+    scale: float
+
+    def deviation(self, cross: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+        """How far a new measurement of each network may be from what is expected (ms).
+
+        `interval.widths` says how often how many of it are exceeded; the arguments are those of
+        `Fit.variances`.
+        """
+        return self.scale * deviations(self.fit.variances(cross, diagonal))
 
 
 def infer(simulated: np.ndarray, gram: np.ndarray, latency_ms: np.ndarray) -> Inference:
@@ -255,28 +264,11 @@ def infer(simulated: np.ndarray, gram: np.ndarray, latency_ms: np.ndarray) -> In
             simulated devices that count alike.
         latency_ms: what was measured (ms), positive.
     """
-    weights, found = _reweighed(simulated, gram, latency_ms, None)
-    scores = np.empty(len(latency_ms))
-    for fold in range(min(_FOLDS, len(latency_ms))):
-        held = np.arange(fold, len(latency_ms), _FOLDS)
-        kept = np.setdiff1d(np.arange(len(latency_ms)), held)
-        part_weights, partial = _reweighed(
-            simulated[kept], gram[:, kept][:, :, kept], latency_ms[kept], found
-        )
-        cross, diagonal = gram[:, held][:, :, kept].copy(), gram[:, held, held].copy()
-        cross[0] = (simulated[held] * part_weights) @ simulated[kept].T
-        diagonal[0] = (simulated[held] ** 2) @ part_weights
-        scores[held] = np.abs(partial.mean(cross) - latency_ms[held]) / partial.deviation(cross, diagonal)
-    return Inference(weights, found, np.sort(scores))
-
-
-def _reweighed(
-    simulated: np.ndarray, gram: np.ndarray, latency_ms: np.ndarray, among: Fit | None
-) -> tuple[np.ndarray, Fit]:
-    weights = likeness(simulated, latency_ms, fit(gram, latency_ms, among))
+    weights = likeness(simulated, latency_ms, fit(gram, latency_ms))
     gram = gram.copy()
     gram[0] = (simulated * weights) @ simulated.T
-    return weights, fit(gram, latency_ms, among)
+    found = fit(gram, latency_ms)
+    return Inference(weights, found, scale(latency_ms - found.left_out_ms, found.left_out_variances))
 
 
 def _grid(gram: np.ndarray) -> np.ndarray:

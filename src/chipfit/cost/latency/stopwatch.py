@@ -42,7 +42,7 @@ class Stopwatch(AbstractEstimator):
     @property
     def error(self) -> str:
         """The known error: that of the measured networks, each predicted from the others."""
-        left_out_ms = self.device.inference.fit.left_out[0]
+        left_out_ms = self.device.inference.fit.left_out_ms
         errors = np.abs(left_out_ms / self.device.latency_ms - 1)
         median = percent(float(np.median(errors)))
         return f"median {median} on the measured networks, each predicted from the others"

@@ -238,7 +238,11 @@ def _one(
     """Scores on one target device, on all that was not measured."""
     measured = np.flatnonzero(np.isfinite(latency_ms))
     pool = rng.choice(measured, min(POOL, len(measured)), replace=False)
-    rows = select(whole, options.samples, candidates=pool) if options.chosen else pool[: options.samples]
+    rows = (
+        select(whole, options.samples, candidates=pool, rng=rng)
+        if options.chosen
+        else pool[: options.samples]
+    )
     found = whole.infer(rows, latency_ms[rows])
     rest = np.setdiff1d(measured, rows)
     return _scores(found, whole, rows, rest, latency_ms)
@@ -249,9 +253,9 @@ def _scores(
 ) -> dict[str, float]:
     cross, diagonal = whole.covariances(rows, found.weights, rest)
     mean, truth = found.fit.mean(cross), latency_ms[rest]
-    deviation = found.fit.deviation(cross, diagonal)
+    deviation = found.deviation(cross, diagonal)
     error = np.abs(mean - truth)
-    covered = error[:, None] <= deviation[:, None] * widths(found.scores, np.array(SHARES))
+    covered = error[:, None] <= deviation[:, None] * widths(np.array(SHARES))
     return {
         "spearman": _spearman(mean, truth),
         "median_error": float(np.median(error / truth)),
