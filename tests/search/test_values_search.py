@@ -1,5 +1,9 @@
+"""What `chipfit values` chooses. Files that it writes are looked at in tests/test_cli_values.py."""
+
 import json
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from small_models import task
@@ -7,33 +11,46 @@ from small_models import task
 from chipfit.compress.base import PassContext
 from chipfit.compress.graph import nest_layers, traced
 from chipfit.compress.quantize import Quantize
-from chipfit.compress.weights import RestrictWeights
+from chipfit.compress.weights import RestrictWeights, layer_codes
 from chipfit.cost.gates.table import load_table
-from chipfit.cost.roofline import Roofline
 from chipfit.errors import NetlistError, PassError
-from chipfit.export.onnx import export
-from chipfit.hardware.load import load_target
+from chipfit.search import values as search
 from chipfit.search.candidates import Candidate
 from chipfit.search.space import Choice
 from chipfit.search.values import ValuesConfig, fit_values, values_within
 from chipfit.testing import eye16
 from chipfit.train.task import inputs_of
-from chipfit.workload.from_onnx import load_onnx
+
+SAMPLES = inputs_of(task().train, 16)
 
 
 def config(out, **options):
-    asked = {"task": "small_models:task", "budget": 0.3, "out": out, "bits": 4, "size": 6, "epochs": 1}
+    asked = {"task": "small_models:task", "budget": 0.3, "out": out, "bits": 4, "size": 6, "epochs": 0}
     return ValuesConfig(**{**asked, **options})
 
 
+def small(out, **options):
+    """One multiplier, one bound on delay."""
+    return config(out, **{"multipliers": ("booth",), "delays": (1.0,), **options})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def exported():
+    """The models that would be exported: PyTorch's exporter takes longer than all that is tested here."""
+    models = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "export", lambda model, inputs, name: models.append(model) or b"")
+        yield models
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def found(tmp_path_factory, exported):
     out = tmp_path_factory.mktemp("values")
-    return fit_values(config(out)), out
+    return fit_values(config(out)), out, exported[-1]
 
 
 def test_what_is_chosen_hurts_least_of_all_options_inside_the_budget(found):
-    result, _ = found
+    result, _, _ = found
     inside = [o for o in result.options if o["damage"] is not None]
     assert len(result.options) == 6  # two multipliers, three bounds
     assert all(o["energy_j"] <= result.budget_j for o in inside)
@@ -42,7 +59,7 @@ def test_what_is_chosen_hurts_least_of_all_options_inside_the_budget(found):
 
 
 def test_each_step_stands_by_itself(found):
-    result, _ = found
+    result, _, _ = found
     names = list(result.steps_j)
     assert names == [
         "4-bit original on array",
@@ -58,39 +75,48 @@ def test_each_step_stands_by_itself(found):
 
 
 def test_weights_of_the_exported_model_are_those_values(found):
-    result, out = found
-    network = load_onnx(out / "model.onnx")
-    seen = {x.name: {v for v, _ in x.weight.values} for x in network.layers if x.loops}
+    result, _, model = found
+    seen = {name: set(codes.weights.ravel()) for name, codes in layer_codes(model, SAMPLES).items()}
     assert seen.keys() == result.values.keys()
     assert all(seen[name] <= set(values) for name, values in result.values.items())
     assert all(len(values) <= 6 for values in result.values.values())
 
 
-def test_a_target_that_names_the_table_takes_its_energy(found):
-    result, out = found
-    table, network = load_table(out / "table.json"), load_onnx(out / "model.onnx")
-    chip = replace(eye16(), mac_table=str(out / "table.json"))
-    mac_j = Roofline().estimate(network, chip).energy_by_component_j["MAC"]
-    beside_j = table.input_energy_j + table.register_energy_j + table.clock_energy_j
+def test_the_table_is_that_of_the_retrained_network_on_gated_hardware(found):
+    result, out, model = found
+    table = load_table(out / "table.json")
+    by_weight = {
+        n: c.macs_per_weight * table.energy_of(c.weights) for n, c in layer_codes(model, SAMPLES).items()
+    }
     # One energy a weight value for all layers, where the result has one for each layer.
-    assert mac_j - network.macs * beside_j == pytest.approx(result.energy_j, rel=0.25)
+    assert sum(energy_j.sum() for energy_j in by_weight.values()) == pytest.approx(result.energy_j, rel=0.25)
     assert table.energy_of([0])[0] == 0
+    assert table.supply_v == pytest.approx(result.supply_v / 1.1, abs=1e-6)  # generic cells: 1 V is nominal
 
 
 def test_the_result_is_written_down(found):
-    result, out = found
+    result, out, _ = found
     assert json.loads((out / "values.json").read_text()) == json.loads(json.dumps(result.to_json()))
 
 
 def test_hardware_that_switches_for_zeros_costs_more(tmp_path):
-    result = fit_values(config(tmp_path, gated=False, epochs=0, budget=0.9, multipliers=("booth",)))
-    assert result.steps_j["zero gating"] == result.steps_j["original on booth"]
+    result = fit_values(small(tmp_path, gated=False, budget=0.9))
+    assert result.steps_j["zero gating"] == result.steps_j["4-bit original on booth"]
+
+
+def test_zeros_cost_less_where_the_partial_sum_is_added_to_the_finished_product(tmp_path):
+    result = fit_values(small(tmp_path, gated=False, budget=0.6, multipliers=("booth+adder",)))
+    table = load_table(tmp_path / "table.json")
+    assert table.multiplier == "mac_booth_s4_u4_14_adder"
+    assert result.budget_met
+    assert table.energy_of([0])[0] < 0.3 * max(table.energy_j)
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"budget": 0.0}, PassError, "the budget of values must be above 0, got 0"),
+        ({"size": 0}, PassError, "the value set is empty: 0 weight values were asked for"),
         ({"multipliers": ()}, PassError, "at least one multiplier and one bound on delay are needed"),
         (
             {"budget": 0.001, "gated": False},
@@ -98,59 +124,57 @@ def test_hardware_that_switches_for_zeros_costs_more(tmp_path):
             "no multiplier has values that take at most 0.001 of the original's energy",
         ),
         ({"multipliers": ("boot",)}, NetlistError, "unknown style 'boot', did you mean 'booth'?"),
+        (
+            {"multipliers": ("booth+add",)},
+            NetlistError,
+            "unknown way to accumulate 'add', did you mean 'adder'?",
+        ),
     ],
 )
 def test_what_cannot_be(tmp_path, options, error, message):
     with pytest.raises(error) as raised:
-        fit_values(config(tmp_path, **options))
+        fit_values(small(tmp_path, **options))
     assert str(raised.value) == message
 
 
 def test_a_bound_on_delay_that_no_value_meets(tmp_path):
     with pytest.raises(PassError) as raised:
-        fit_values(config(tmp_path, delays=(0.01,), multipliers=("booth",)))
-    assert str(raised.value).startswith("booth, delay 0.01: no weight value settles within ")
+        fit_values(small(tmp_path, delays=(0.01,)))
+    # A weight of 0 settles first, when the partial sum has run through the adder.
+    assert re.fullmatch(
+        r"booth, delay 0\.01: no weight value settles within [\d.]+ ps: the fastest, 0, takes [\d.]+ ps",
+        str(raised.value),
+    )
 
 
 def test_a_period_that_is_too_short(tmp_path):
     with pytest.raises(PassError) as raised:
-        fit_values(config(tmp_path, period_s=1e-12, delays=(1.0,), multipliers=("booth",)))
+        fit_values(small(tmp_path, period_s=1e-12))
     assert "does not fit a period of 1.00 ps, not even at the nominal 1.1 V" in str(raised.value)
 
 
-def test_values_bring_a_candidate_of_a_fit_inside_the_limit(found, tmp_path):
-    table = found[1] / "table.json"
-    chip = tmp_path / "chip.yaml"
-    chip.write_text(
-        f"""
-name: chip
-source: toy
-clock: 1 MHz
-native_bits: 4
-operand_bits: [2, 3, 4]
-arithmetic: {{multiply: 1 pJ, multiply_bits: 8, add: 1 pJ, add_bits: 8}}
-levels:
-  - {{name: dram, word_bits: 8, energy: {{access: 0 pJ}}}}
-  - {{name: buffer, size: 64 KiB, word_bits: 8, energy: {{access: 0 pJ}}}}
-mac_table: {table}
-"""
-    )
-    target = load_target(chip)
-    model, inputs = traced(task().model), inputs_of(task().train, 16)
-    quantised = Quantize(bits=tuple((n, 4, 4) for n in nest_layers(model))).apply(
-        model, PassContext(calibration=inputs)
-    )
+def test_values_bring_a_candidate_of_a_fit_inside_the_limit(found):
+    file = found[1] / "table.json"
+    table = load_table(file)
+    target = replace(eye16(), mac_table=str(file))
+    model, context = traced(task().model), PassContext(calibration=SAMPLES)
+    quantised = Quantize(bits=tuple((n, 4, 4) for n in nest_layers(model))).apply(model, context)
 
-    def price(model):
-        return Roofline().estimate(load_onnx(export(model, inputs[:1], name="m"), name="m"), target)
+    def report(model):
+        """Of a target on which nothing but the gates of multipliers takes energy."""
+        parts = [
+            (x.macs_per_weight, table.energy_of(x.weights)) for x in layer_codes(model, SAMPLES).values()
+        ]
+        energy_j = sum(macs * float(by_weight.sum()) for macs, by_weight in parts)
+        return SimpleNamespace(total=SimpleNamespace(energy_j=energy_j))
 
-    before = price(quantised)
+    before = report(quantised)
     limit_j = 0.8 * before.total.energy_j
-    sets = values_within(quantised, inputs, target, before, limit_j)
-    after = price(RestrictWeights.of(sets).apply(quantised, PassContext(calibration=inputs)))
-    # The energy of all else stays; weights move from the edges of a code by rounding twice.
+    sets = values_within(quantised, SAMPLES, target, before, limit_j)
+    after = report(RestrictWeights.of(sets).apply(quantised, context))
+    # Weights move from the edges of a code by rounding twice.
     assert after.total.energy_j <= limit_j * 1.02
-    assert values_within(quantised, inputs, target, before, 0.0) is None
+    assert values_within(quantised, SAMPLES, target, before, -1.0) is None
     values = RestrictWeights.of(sets).values
     one = Candidate(
         name="values", origin="values", choice=Choice(widths={}, channels={}), keep=(), channels_before={},
