@@ -51,6 +51,7 @@ from chipfit.train.task import Task, TensorLoader, inputs_of, load_task
 LIBRARY = embedded_library("ihp_sg13g2")
 CALIBRATION, IMAGES = 256, 32
 #: Multipliers; with '+adder' the partial sum is added to the finished product.
+STYLES = ("array", "booth")
 UNITS = ("array", "booth", "array+adder", "booth+adder")
 #: A two-way multiplexer takes about so many toggles of the smallest inverter (logical effort): an assumption.
 MULTIPLEXER = 3
@@ -90,6 +91,10 @@ class Priced:
         """Of all multiplications for one image."""
         return self.operands.energy_j(self.energies(style), gated=gated)
 
+    def energies_j(self, units: Sequence[str] = UNITS) -> dict[str, dict[str, float]]:
+        """Of all multiplications for one image on some multipliers."""
+        return {u: {w: self.energy_j(u, gated=w == "gated") for w in ("plain", "gated")} for u in units}
+
     def describe(self, model: nn.Module, task: Task) -> dict[str, Any]:
         """Accuracy, zeros and energies on all multipliers."""
         macs, codes = self.operands.macs, self.operands.codes
@@ -98,10 +103,7 @@ class Priced:
             "accuracy": accuracy(model, task),
             "zeros": sum(macs[n] * float((codes[n].weights == 0).mean()) for n in macs) / sum(macs.values()),
             "macs": sum(macs.values()),
-            "energy_j": {
-                s: {"plain": self.energy_j(s, gated=False), "gated": self.energy_j(s, gated=True)}
-                for s in UNITS
-            },
+            "energy_j": self.energies_j(),
             "bypass_j": MULTIPLEXER * inverter_toggle(LIBRARY) * sum(changes[n] * macs[n] for n in macs),
         }
 
@@ -195,25 +197,25 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def price(arguments: argparse.Namespace) -> None:
-    """Write the energies of trained networks of a task anew."""
+    """Add the energies of trained networks of a task on multipliers that their files do not have."""
     torch.set_num_threads(1)
     originals: dict[int, Any] = {}
     for path in sorted(arguments.out.glob("*.json")):
         document = json.loads(path.read_text())
-        known = set(document["after"]["energy_j"]) == set(UNITS)
-        if document["task"] != arguments.task or known or not path.with_suffix(".pt").is_file():
+        missing = [unit for unit in UNITS if unit not in document["after"]["energy_j"]]
+        if document["task"] != arguments.task or not missing or not path.with_suffix(".pt").is_file():
             continue
-        seed = document["seed"]
-        task, original, context = loaded(arguments.task, arguments.data, seed)
+        task, original, context = loaded(arguments.task, arguments.data, document["seed"])
         model, inputs = quantised(original, context), inputs_of(task.train, IMAGES)
-        if seed not in originals:
-            originals[seed] = Priced(model, inputs).describe(model, task)
+        if document["seed"] not in originals:
+            originals[document["seed"]] = Priced(model, inputs).energies_j(missing)
         sets = {name: ValueSet.nearest(values) for name, values in document["values"].items()}
         model = RestrictWeights.of(sets).apply(model, context)
         model.load_state_dict(load_state(path.with_suffix(".pt"))["model"])
-        document |= {"original": originals[seed], "after": Priced(model, inputs).describe(model, task)}
+        document["original"]["energy_j"] |= originals[document["seed"]]
+        document["after"]["energy_j"] |= Priced(model, inputs).energies_j(missing)
         path.write_text(json.dumps(document, indent=1))
-        print(path.stem, json.dumps(document["after"]), flush=True)
+        print(path.stem, json.dumps(document["after"]["energy_j"]), flush=True)
 
 
 def loaded(name: str, data: Path, seed: int) -> tuple[Task, nn.Module, PassContext]:
@@ -315,18 +317,46 @@ def show(arguments: argparse.Namespace) -> None:
         array_j = first["energy_j"]["array"]["plain"]
         print(f"\n{task}: gates for one image, over the 8-bit original on the same multiplier\n")
         print("| " + " | ".join(COLUMNS) + " |\n|" + "---|" * len(COLUMNS))
-        for style in UNITS:
+        for style in first["energy_j"]:
             base_j, gated_j = (first["energy_j"][style][kind] for kind in ("plain", "gated"))
             cells = [style, "255", "", f"original, {base_j * 1e6:.3g} uJ", "", "", f"{first['zeros']:.0%}"]
             cells += [f"{first['accuracy']:.2%}", "", "1", f"{gated_j / base_j:.3f}"]
             cells += [f"{(gated_j + first['bypass_j']) / base_j:.3f}", "", "", f"{gated_j / array_j:.3f}"]
             print("| " + " | ".join(cells) + " |")
         for d in sorted(
-            rows, key=lambda d: (d["style"], d["select"], d["after"]["energy_j"]["booth"]["gated"])
+            rows, key=lambda d: (d["style"], d["select"], d["after"]["energy_j"][d["style"]]["gated"])
         ):
             print("| " + " | ".join(_row(d, arguments.out, array_j)) + " |")
-    for style in UNITS:
+        _front(first, rows)
+    for style in STYLES:
         _state(style, arguments.out)
+
+
+def _front(first: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Energy against accuracy: what no other network and multiplier beats in both, plain and gated apart.
+
+    All trained networks on all multipliers, also on those that their values were not chosen for.
+    """
+    whole_j = first["energy_j"]["array"]["plain"]
+    columns = ("hardware", "energy, of the array's original", "accuracy", "multiplier", "values for")
+    print("\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for kind in ("plain", "gated"):
+        points = [
+            (d["after"]["energy_j"][unit][kind] / whole_j, d["after"]["accuracy"], unit, name)
+            for d, name in [({"after": first}, "all values"), *((d, _named(d)) for d in rows)]
+            for unit in d["after"]["energy_j"]
+        ]
+        best = -1.0
+        for energy, accuracy, unit, name in sorted(points, key=lambda p: (p[0], -p[1])):
+            if accuracy > best:
+                best = accuracy
+                print(f"| {kind} | {energy:.3f} | {accuracy:.2%} | {unit} | {name} |")
+
+
+def _named(d: Mapping[str, Any]) -> str:
+    delay = f", delay {d['delay']:g}" if d.get("delay", 1.0) < 1 else ""
+    what = f"{d['size']}" if d["select"] == "cheapest" else f"{d['budget']:g}"
+    return f"{d['style']}, {d['select']} {what}{delay}"
 
 
 def _row(d: Mapping[str, Any], folder: Path, array_j: float) -> list[str]:
