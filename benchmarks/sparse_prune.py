@@ -1,14 +1,15 @@
 """ResNet-20 on CIFAR-10 pruned and retrained: balanced against unstructured, on sense_zcu102.
 
-    python benchmarks/sparse_prune.py DATA [OUT] [--epochs 8] [--pruned 2/3,1/2,3/4] [--bits 4] [--seeds 1]
+    python benchmarks/sparse_prune.py DATA [OUT] [--epochs 8] [--rounds 1] [--pruned 2/3,1/2,3/4] [--bits 4]
 
 The first and the last layer stay dense; the others keep (of nine weights of a kernel, cycling through the
 layers) 4 5 of 1/2 pruned, 4 of 5/9, 3 of 2/3, and 2 2 2 3 of 3/4, and as many of the layer, wherever, if
 unstructured. Masks and least squares use training images; then the masks are fixed, and the weights that
 stay are retrained to follow the original. Cycles and energy are at 8 bits, of the zeros that other training
 images (`--images`) leave in the retrained model; accuracy is of the test set, in floating point unless
-`--bits` quantises weights and activations (first and last layer at 8 bits). Retrained models are kept in
-OUT, and found there again. Prints a table, asserts nothing.
+`--bits` quantises weights and activations (first and last layer at 8 bits). Every round of epochs starts
+with half the learning rate of the one before. Retrained models are kept in OUT, and found there again. Prints
+a table, asserts nothing.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def row(name: str, before: float | None, model: nn.Module, data: Task, images: t
         f"{density(model):.3f}",
         "" if before is None else f"{before:.2%}",
         f"{judge(model, data.test, outputs_of(data.model, data.test)[0], data).metric:.2%}",
-        f"{judge(model, data.validation, wanted, data).loss:.4f}",
+        "" if before is None else f"{judge(model, data.validation, wanted, data).loss:.4f}",
         f"{cycles:,.0f}",
         f"{report.total.energy_j * 1e6:.1f} µJ",
     ]
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--criteria", default="output_error", help="output_error,magnitude")
     parser.add_argument("--bits", type=int)
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=1)
@@ -152,7 +154,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
-    options = FineTuning(epochs=arguments.epochs, learning_rate=arguments.learning_rate)
     print("| weights | kept | before retraining | accuracy | divergence, validation | cycles | energy |")
     print("|---|---|---|---|---|---|---|")
     found = task(data=arguments.data)
@@ -162,13 +163,17 @@ def main() -> None:
     others = images[arguments.calibration :][: arguments.images]
     row("all", None, model, found, others)
     for variant in variants(arguments):
-        data = task(data=arguments.data, seed=variant.seed)
         smaller = apply_recipe(variant.recipe(model), model, context)
-        before = data.metric(*outputs_of(smaller, data.test))
-        stem = f"{variant.stem()}_{arguments.epochs}_{arguments.learning_rate:g}.pt"
-        path = arguments.out / stem if arguments.out and arguments.epochs else None
-        smaller = retrained(smaller, found.model, data, options, path)
-        row(variant.text(), before, smaller, data, others)
+        before = found.metric(*outputs_of(smaller, found.test))
+        for number in range(max(1, arguments.rounds)):
+            data = task(data=arguments.data, seed=variant.seed + 1000 * number)
+            rate = arguments.learning_rate / 2**number
+            path = (
+                arguments.out / f"{variant.stem()}_{arguments.epochs}_{rate:g}.pt" if arguments.out else None
+            )
+            options = FineTuning(epochs=arguments.epochs, learning_rate=rate)
+            smaller = retrained(smaller, found.model, data, options, path if arguments.epochs else None)
+            row(f"{variant.text()}, {number + 1} x {arguments.epochs} epochs", before, smaller, data, others)
 
 
 if __name__ == "__main__":
