@@ -12,6 +12,7 @@ from chipfit.compress.graph import nest_layers, traced
 from chipfit.compress.quantize import Quantize
 from chipfit.errors import PassError
 from chipfit.testing import PassSuite
+from chipfit.train import cifar10
 
 
 class TestClusterChannels(PassSuite):
@@ -82,6 +83,20 @@ def test_so_does_that_of_a_quantised_network(kind, bits):
     moved = [n for n, p in found.named_parameters() if not torch.equal(p, model.get_parameter(n))]
     assert any(name.endswith("log_step") for name in moved)
     assert any(name.endswith("weight.original") for name in moved)
+
+
+@pytest.mark.data
+def test_so_does_that_of_a_trained_and_quantised_resnet(shared_data):
+    task = cifar10.task(data=shared_data)
+    inputs = next(iter(task.test))[0][:32]
+    context = PassContext(calibration=inputs[:16])
+    model = traced(task.model)
+    model = Quantize(bits=tuple((name, 4, 4) for name in nest_layers(model))).apply(model, context)
+    found = ClusterChannels().apply(model, context)
+    with torch.no_grad():
+        assert torch.equal(found(inputs), model(inputs))
+    moved = [n for n, p in found.named_parameters() if not torch.equal(p, model.get_parameter(n))]
+    assert sum(name.endswith("weight.original") for name in moved) >= 18
 
 
 def kernel(layer):
