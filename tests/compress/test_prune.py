@@ -12,6 +12,7 @@ from chipfit.compress.prune import (
     importance,
     keep_best,
     magnitude,
+    output_errors,
     silence,
 )
 from chipfit.errors import PassError
@@ -137,3 +138,75 @@ def test_what_cannot_be_kept_is_named(keep: tuple[tuple[str, tuple[int, ...]], .
     with pytest.raises(PassError) as error:
         PruneChannels(keep=keep).apply(traced(residual()), CONTEXT)
     assert str(error.value) == message
+
+
+def removed_one_by_one(graph: nn.Module, keep: int) -> tuple[int, ...]:
+    """The slow twin: each time the channel of conv1 whose loss the reader mends best, tried one by one."""
+    with torch.no_grad():
+        wanted = outputs_of_conv2(graph)
+        kept = list(range(6))
+        while len(kept) > keep:
+            errors = {}
+            for channel in kept:
+                rest = tuple(c for c in kept if c != channel)
+                cut = PruneChannels(keep=(("conv1", rest),)).apply(graph, CONTEXT)
+                errors[channel] = float((outputs_of_conv2(cut) - wanted).square().sum())
+            kept.remove(min(errors, key=lambda c: errors[c]))
+    return tuple(kept)
+
+
+def outputs_of_conv2(graph: nn.Module) -> torch.Tensor:
+    found: list[torch.Tensor] = []
+    handle = graph.get_submodule("conv2").register_forward_hook(lambda m, args, output: found.append(output))
+    graph(images())
+    handle.remove()
+    return found[0]
+
+
+@pytest.mark.parametrize("keep", [1, 3, 5])
+def test_channels_of_the_least_output_error_go_first(keep: int) -> None:
+    graph = traced(residual())
+    groups, _ = channel_groups(graph, images(2))
+    scores = output_errors(graph, groups, images(), torch.Generator().manual_seed(0))
+    found = keep_best(scores, {"conv1": keep}).keep
+    assert found == (("conv1", removed_one_by_one(graph, keep)),)
+
+
+def test_a_channel_that_another_repeats_goes_first_and_costs_next_to_nothing() -> None:
+    model = residual()
+    with torch.no_grad():
+        model.conv1.weight[5] = model.conv1.weight[2]
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            getattr(model.bn1, name)[5] = getattr(model.bn1, name)[2]
+    graph = traced(model)
+    groups, _ = channel_groups(graph, images(2))
+    errors = output_errors(graph, groups, images(), torch.Generator().manual_seed(0))["conv1"]
+    first = int(errors.argmin())
+    assert first in (2, 5)
+    assert float(errors[first]) < 1e-3 * float(errors.max())
+
+
+def test_a_group_that_a_one_dimensional_layer_reads_is_judged_by_importance() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv1d(3, 4, 3), nn.Conv1d(4, 2, 1), nn.Flatten(), nn.Linear(12, 3))
+    sample = torch.randn(8, 3, 8, generator=torch.Generator().manual_seed(0))
+    graph = traced(model.eval())
+    groups, _ = channel_groups(graph, sample[:2])
+    first = [group for group in groups if group.name == "0"]
+    one, other = (
+        score(graph, first, sample, torch.Generator().manual_seed(3)) for score in (output_errors, importance)
+    )
+    assert torch.equal(one["0"], other["0"])
+
+
+def test_what_a_flattened_channel_feeds_goes_with_it() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    sample = torch.randn(400, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model[3].weight.view(3, 4, 36)[:, 2] *= 0.001
+    graph = traced(model.eval())
+    groups, _ = channel_groups(graph, sample[:2])
+    errors = output_errors(graph, groups, sample, torch.Generator().manual_seed(3))["0"]
+    assert int(errors.argmin()) == 2
+    assert float(errors[2]) < 1e-3 * float(errors.max())

@@ -5,7 +5,8 @@ additions, depthwise convolutions and flattening) form a group; torch-pruning fi
 A group counts only if cutting it does exactly what silencing it does: each is tried on a copy and
 compared, because graph tools can be wrong about padded shortcuts, and a wrong cut must never pass.
 
-Importance is the squared first-order effect of removing a channel on the model's own likelihood.
+Channels go in the order of the error that they leave in the layers that read them (`output_errors`), or
+of their importance: the squared first-order effect of removing one on the model's own likelihood.
 
 Source: Molchanov et al., "Importance estimation for neural network pruning", CVPR 2019, eq. (8),
 with gates on channels. Differs: labels are drawn from the model itself, so that none are needed.
@@ -25,6 +26,7 @@ from torch import fx, nn
 
 from chipfit.compress.base import AbstractPass, PassContext
 from chipfit.compress.graph import NESTS, nest_layers
+from chipfit.compress.reconstruct import can_be_solved, removal_errors, take_over
 from chipfit.errors import PassError, nearest
 
 #: How far a cut model may be from a silenced one (relative to the largest output).
@@ -133,6 +135,25 @@ def importance(
     return scores
 
 
+def output_errors(
+    model: nn.Module, groups: Sequence[ChannelGroup], inputs: torch.Tensor, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """The error of the layers that read a group when a channel goes and those that stay take over.
+
+    Shape (channels,) by group; channels that go later have the larger score. Groups that some layer
+    reads which least squares do not fit (depthwise, one-dimensional, very large) get `importance`.
+    """
+    found: dict[str, torch.Tensor] = {}
+    for group in groups:
+        members = _members(model, group.name, range(group.channels), inputs[:2])
+        readers = [(layer, index) for layer, index, is_output in members if not is_output]
+        if all(can_be_solved(layer) for layer, _ in readers):
+            found[group.name] = removal_errors(model, readers, group.channels, inputs)
+        else:
+            found |= importance(model, [group], inputs, generator)
+    return found
+
+
 def magnitude(model: nn.Module, groups: Sequence[ChannelGroup]) -> dict[str, torch.Tensor]:
     """The Euclidean norm of each channel's weights over all producers; shape (channels,)."""
     modules = nest_layers(model)
@@ -164,54 +185,10 @@ def silence(model: nn.Module, name: str, channels: Sequence[int], sample: torch.
 
 
 def _take_over(model: nn.Module, name: str, gone: Sequence[int], inputs: torch.Tensor) -> None:
-    """In place: readers of the group predict the channels that go from those that stay.
-
-    With inputs X = [K G] of a reader (kept, gone) and its weights [W; V], the outputs K W + G V are
-    nearest to K W' for W' = W + (K'K + r)^-1 K'G V, with a small ridge r.
-    """
+    """In place: readers of the group predict the channels that go from those that stay."""
     for layer, index, is_output in _members(model, name, gone, inputs[:2]):
-        if is_output or not isinstance(layer, (nn.Conv2d, nn.Linear)):
-            continue
-        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
-            continue
-        gram = _gram(model, layer, inputs)
-        weight = (
-            layer.weight.detach().flatten(2) if layer.weight.dim() > 2 else layer.weight.detach()[..., None]
-        )
-        taps = weight.shape[2]
-        goes = torch.zeros(weight.shape[1], taps, dtype=torch.bool)
-        goes[index] = True
-        goes = goes.flatten()
-        stays = ~goes
-        flat = weight.flatten(1).T.double()
-        within = gram[stays][:, stays]
-        ridge = 1e-3 * within.diagonal().mean() * torch.eye(len(within), dtype=gram.dtype)
-        flat[stays] += torch.linalg.solve(within + ridge, gram[stays][:, goes] @ flat[goes])
-        with torch.no_grad():
-            layer.weight.copy_(flat.T.float().reshape(layer.weight.shape))
-
-
-def _gram(model: nn.Module, layer: nn.Conv2d | nn.Linear, inputs: torch.Tensor) -> torch.Tensor:
-    """Sum over all positions of the outer product of a layer's unfolded inputs; (features, features)."""
-    sums: list[torch.Tensor] = []
-
-    def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        x = args[0]
-        if isinstance(layer, nn.Conv2d):
-            assert not isinstance(layer.padding, str)
-            x = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # pyright: ignore[reportArgumentType]
-            x = x.transpose(1, 2)
-        rows = x.flatten(0, -2)
-        sums.append((rows.T @ rows).double())
-
-    handle = layer.register_forward_pre_hook(hook)
-    try:
-        with torch.no_grad():
-            for batch in inputs.split(64):
-                model(batch)
-    finally:
-        handle.remove()
-    return torch.stack(sums).sum(0)
+        if not is_output and can_be_solved(layer):
+            take_over(model, layer, index, inputs)
 
 
 def _self_loss(outputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -26,7 +26,7 @@ from torch import nn
 
 from chipfit.compress.base import PassContext, apply_recipe
 from chipfit.compress.graph import nest_layers, traced
-from chipfit.compress.prune import ChannelGroup, channel_groups, importance, keep_best
+from chipfit.compress.prune import ChannelGroup, channel_groups, keep_best, output_errors
 from chipfit.compress.weights import RestrictWeights
 from chipfit.cost.base import CostReport
 from chipfit.cost.mapping.analytical import Analytical
@@ -54,6 +54,7 @@ from chipfit.search.space import Choice, Group, Space, cost_tables, stored_diffe
 from chipfit.search.values import values_within
 from chipfit.train.finetune import load_state, outputs_of
 from chipfit.train.task import Task, inputs_of, load_task
+from chipfit.units import si
 from chipfit.workload.from_onnx import load_onnx
 
 #: Fraction of the test set on which an exported model must predict what the torch model does.
@@ -153,7 +154,8 @@ class Run:
         for note in notes:
             if not self.records.last("note", text=note):
                 self.records.append("note", text=note)
-        scores = importance(self.model, found, self.inputs, torch.Generator().manual_seed(self.config.seed))
+        generator = torch.Generator().manual_seed(self.config.seed)
+        scores = output_errors(self.model, found, self.inputs, generator)
         return tuple(_with_levels(group, scores[group.name]) for group in found), scores
 
     def space(self, groups: tuple[Group, ...]) -> Space:
@@ -247,13 +249,19 @@ class Run:
             name = f"values, from {scale:.0%} of the limits"
             choice = question.best(BELIEFS["as measured"], scale)
             model = apply_recipe(recipe(choice, scores), self.model, self.context)
-            sets = values_within(
-                model, self.inputs[:VALUE_INPUTS], self.target, self.price(model, name)[0], limit_j
-            )
+            before = self.price(model, name)[0]
+            sets = values_within(model, self.inputs[:VALUE_INPUTS], self.target, before, limit_j)
             if sets is None:
                 continue
             last = RestrictWeights.of(sets)
             cost = quantities(self.price(last.apply(model, self.context), name)[0])
+            most = max(len(chosen.values) for chosen in sets.values())
+            energies = [si(energy_j, "J") for energy_j in (cost["energy"], before.total.energy_j)]
+            self.records.append(
+                "note",
+                text=f"{name}: with at most {most} weight values a layer, energy is {energies[0]} instead of "
+                f"{energies[1]}, before retraining",
+            )
             found.append(
                 Candidate(
                     name=name,
