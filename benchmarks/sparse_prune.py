@@ -8,8 +8,9 @@ unstructured. Masks and least squares use training images; then the masks are fi
 stay are retrained to follow the original. Cycles and energy are at 8 bits, of the zeros that other training
 images (`--images`) leave in the retrained model; accuracy is of the test set, in floating point unless
 `--bits` quantises weights and activations (first and last layer at 8 bits). Every round of epochs starts
-with half the learning rate of the one before. Retrained models are kept in OUT, and found there again. Prints
-a table, asserts nothing.
+with half the learning rate of the one before. Retrained models are kept in OUT, and found there again. With
+`--ratios`, an integer program chooses from two to five of nine for each layer, at no more cycles than with
+the same ratio everywhere. Prints a table, asserts nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from chipfit.compress.balance import BalancedPrune, masks_of
 from chipfit.compress.base import AbstractPass, PassContext, apply_recipe
 from chipfit.compress.graph import nest_layers, traced
 from chipfit.compress.quantize import Quantize
+from chipfit.compress.ratios import choose_keep, keep_options
 from chipfit.cost.base import CostReport
 from chipfit.cost.sparse.estimator import SparseEstimator
 from chipfit.export.onnx import export
@@ -39,6 +41,7 @@ from chipfit.workload.from_onnx import load_onnx
 
 #: Weights of nine that a kernel keeps, layer after layer, by the fraction that is pruned.
 KEPT = {"1/2": (4, 5), "5/9": (4,), "2/3": (3,), "3/4": (2, 2, 2, 3)}
+Keep = tuple[tuple[str, int, int], ...]
 PATTERNS = {"kernel": "every kernel", "layer": "unstructured"}
 
 
@@ -51,20 +54,25 @@ class Variant:
     criterion: str
     bits: int | None
     seed: int
+    ratios: bool
 
     def text(self) -> str:
         words = [f"{self.pruned} pruned", PATTERNS[self.pattern], f"by {self.criterion.replace('_', ' ')}"]
         words += [f"{self.bits} bits"] if self.bits else []
+        words += ["ratios by layer"] if self.ratios else []
         return ", ".join([*words, f"seed {self.seed}"])
 
     def stem(self) -> str:
         bits = f"b{self.bits}" if self.bits else "float"
-        return "_".join([self.pruned.replace("/", "of"), self.pattern, self.criterion, bits, str(self.seed)])
+        words = [self.pruned.replace("/", "of"), self.pattern, self.criterion, bits, str(self.seed)]
+        return "_".join([*words, *(["ratios"] if self.ratios else [])])
 
-    def recipe(self, model: nn.Module) -> list[AbstractPass]:
+    def recipe(self, model: nn.Module, context: PassContext) -> list[AbstractPass]:
         layers = list(nest_layers(model))
         cycled = zip(layers[1:-1], itertools.cycle(KEPT[self.pruned]), strict=False)
         keep = tuple((name, kept, 9) for name, kept in cycled)
+        if self.ratios:
+            keep = chosen(model, keep, self.criterion, context.calibration)
         steps: list[AbstractPass] = [
             BalancedPrune(keep=keep, pattern=self.pattern, criterion=self.criterion),
         ]
@@ -73,6 +81,27 @@ class Variant:
             bits = tuple((n, b, b) for n, b in zip(layers, widths, strict=True))
             steps.append(Quantize(bits=bits))
         return steps
+
+
+def chosen(model: nn.Module, uniform: Keep, criterion: str, images: torch.Tensor) -> Keep:
+    """Weights to keep of each layer, with the least loss that costs no more cycles than `uniform`."""
+    data = export(model, images[:1], name="resnet20")
+    network = load_onnx(data)
+    (name,) = network_inputs(data)
+    zeros = calibrate(data, network, [{name: image[None].numpy()} for image in images[:4]], whole=True)
+    options = keep_options(
+        model,
+        network.with_bits(8, 8),
+        chipfit.load_target("sense_zcu102"),
+        PassContext(calibration=images[:32]),
+        {layer: [(kept, 9) for kept in (2, 3, 4, 5)] for layer, _, _ in uniform},
+        zeros=zeros,
+        prune=BalancedPrune(keep=(), criterion=criterion),
+    )
+    limit = sum(o.latency_s for o in options if (o.layer, o.kept, o.of) in uniform)
+    keep = choose_keep(options, {"latency_s": limit})
+    print("keeps", *(kept for _, kept, _ in keep), flush=True)
+    return keep
 
 
 def priced(model: nn.Module, images: torch.Tensor) -> CostReport:
@@ -132,7 +161,12 @@ def variants(arguments: argparse.Namespace) -> Iterator[Variant]:
             for pattern in arguments.patterns.split(","):
                 for criterion in arguments.criteria.split(","):
                     yield Variant(
-                        pruned=pruned, pattern=pattern, criterion=criterion, bits=arguments.bits, seed=seed
+                        pruned=pruned,
+                        pattern=pattern,
+                        criterion=criterion,
+                        bits=arguments.bits,
+                        seed=seed,
+                        ratios=arguments.ratios,
                     )
 
 
@@ -144,6 +178,7 @@ def main() -> None:
     parser.add_argument("--patterns", default="kernel,layer")
     parser.add_argument("--criteria", default="output_error", help="output_error,magnitude")
     parser.add_argument("--bits", type=int)
+    parser.add_argument("--ratios", action="store_true", help="by layer, with --patterns kernel")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -163,7 +198,7 @@ def main() -> None:
     others = images[arguments.calibration :][: arguments.images]
     row("all", None, model, found, others)
     for variant in variants(arguments):
-        smaller = apply_recipe(variant.recipe(model), model, context)
+        smaller = apply_recipe(variant.recipe(model, context), model, context)
         before = found.metric(*outputs_of(smaller, found.test))
         for number in range(max(1, arguments.rounds)):
             data = task(data=arguments.data, seed=variant.seed + 1000 * number)
