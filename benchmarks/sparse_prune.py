@@ -8,7 +8,7 @@ unstructured. Masks and least squares use training images; then the masks are fi
 stay are retrained to follow the original. Cycles and energy are at 8 bits, of the zeros that other training
 images (`--images`) leave in the retrained model; accuracy is of the test set, in floating point unless
 `--bits` quantises weights and activations (first and last layer at 8 bits). Every round of epochs starts
-with half the learning rate of the one before. Retrained models are kept in OUT, and found there again. With
+with half the learning rate of the one before. Models are kept in OUT after every epoch, and found there again. With
 `--ratios`, an integer program chooses from two to five of nine for each layer, at no more cycles than with
 the same ratio everywhere. Prints a table, asserts nothing.
 """
@@ -133,7 +133,8 @@ def retrained(
     def told(epoch: int, loss: float, averaged: nn.Module) -> None:
         print(f"epoch {epoch + 1}: loss {loss:.4f}", flush=True)
 
-    finetune(model, original, data, options, after_epoch=told)
+    part = None if path is None else path.with_suffix(".part")
+    finetune(model, original, data, options, checkpoint=part, after_epoch=told)
     if path is not None:
         save_state(path, model=model.state_dict())
     return model
