@@ -124,7 +124,7 @@ def task(*, data: Path | None, seed: int = 0) -> Task:
         ),
         validation=TensorLoader(train_x[held], train_y[held], batch=200),
         test=TensorLoader(test_x, test_y, batch=200),
-        epochs=45,
+        epochs=80,
         screening_epochs=2,
-        learning_rate=3e-4,
+        learning_rate=5e-4,
     )
