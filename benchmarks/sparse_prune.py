@@ -8,9 +8,9 @@ unstructured. Masks and least squares use training images; then the masks are fi
 stay are retrained to follow the original. Cycles and energy are at 8 bits, of the zeros that other training
 images (`--images`) leave in the retrained model; accuracy is of the test set, in floating point unless
 `--bits` quantises weights and activations (first and last layer at 8 bits). Every round of epochs starts
-with half the learning rate of the one before. Models are kept in OUT after every epoch, and found there again. With
-`--ratios`, an integer program chooses from two to five of nine for each layer, at no more cycles than with
-the same ratio everywhere. Prints a table, asserts nothing.
+with half the learning rate of the one before. Models are kept in OUT after every epoch, and found there
+again. With `--ratios`, an integer program chooses from two to five of nine for each layer, at no more cycles
+than with the same ratio everywhere. Prints a table, asserts nothing.
 """
 
 from __future__ import annotations
