@@ -112,12 +112,37 @@ def test_zeros_cost_less_where_the_partial_sum_is_added_to_the_finished_product(
     assert table.energy_of([0])[0] < 0.3 * max(table.energy_j)
 
 
+def test_activations_can_be_bounded_so_that_more_values_settle_in_time(tmp_path, exported):
+    result = fit_values(small(tmp_path, budget=0.6, delays=(0.85,), activations=(1.0, 0.5)))
+    assert [o["largest_activation"] for o in result.options] == [15, 8]
+    # Half of the codes is more damage by itself: it must be asked for.
+    assert result.largest_activation in (8, 15)
+    bounded = fit_values(small(tmp_path, budget=0.6, delays=(0.85,), activations=(0.5,)))
+    assert bounded.largest_activation == 8
+    codes = layer_codes(exported[-1], SAMPLES)
+    assert max(x.inputs.max() for name, x in codes.items() if name != "stem") == 8
+    assert codes["stem"].zero_point == 8  # the image is signed: all its codes stay
+    table = load_table(tmp_path / "table.json")
+    assert table.warnings[-1] == (
+        "delays hold for activations up to 8; layers with signed inputs have quicker values"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"budget": 0.0}, PassError, "the budget of values must be above 0, got 0"),
         ({"size": 0}, PassError, "the value set is empty: 0 weight values were asked for"),
-        ({"multipliers": ()}, PassError, "at least one multiplier and one bound on delay are needed"),
+        (
+            {"multipliers": ()},
+            PassError,
+            "at least one multiplier, bound on delay and largest activation are needed",
+        ),
+        (
+            {"activations": (1.0, 1.5)},
+            PassError,
+            "largest activations must be above 0 and at most 1, got 1.5",
+        ),
         (
             {"budget": 0.001, "gated": False},
             PassError,

@@ -38,6 +38,13 @@ def values(
     delays: Annotated[
         str, typer.Option(metavar="SHARES", help="Bounds on delay to try, of the slowest weight's.")
     ] = "1,0.9,0.85",
+    activations: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARES",
+            help="Largest activations to try, of the largest code: with 0.5, weights settle sooner.",
+        ),
+    ] = "1",
     margin: Annotated[float, typer.Option(help="Margin of every delay (0.1: a tenth more).")] = 0.0,
     nominal_v: Annotated[float, typer.Option(help="Nominal supply of the delay law.")] = 1.1,
     threshold_v: Annotated[float, typer.Option(help="Threshold voltage of the delay law.")] = 0.35,
@@ -62,6 +69,7 @@ def values(
         size=size,
         gated=not plain,
         delays=tuple(_share(one) for one in delays.split(",")),
+        activations=tuple(_share(one) for one in activations.split(",")),
         margin=margin,
         law=DelayLaw(nominal_v=nominal_v, threshold_v=threshold_v, alpha=alpha),
         one_set=one_set,
@@ -102,6 +110,7 @@ def _print(result: ValuesResult) -> None:
                 "values",
                 f"{min(counts)} to {max(counts)} a layer, settled in {percent(result.delay)} of the time",
             ),
+            ("activations", f"up to {result.largest_activation}"),
             ("test accuracy", f"{percent(result.accuracy_after)}, before {percent(result.accuracy_before)}"),
             ("model", str(result.model)),
             ("table", str(result.table)),

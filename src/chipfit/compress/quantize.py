@@ -105,7 +105,13 @@ class ActivationQuantizer(nn.Module):
         self.log_step = nn.Parameter(torch.zeros(()))
         self.register_buffer("signed", torch.tensor(False))
         self.low, self.high = 0, 2**bits - 1
+        self.largest: int | None = None
         self.frozen_step: float | None = None
+
+    def restrict(self, largest: int) -> None:
+        """Let codes be no larger than this one, of either sign."""
+        self.largest = largest
+        self.set_signed(bool(self.signed))
 
     @property
     def step(self) -> float:
@@ -131,6 +137,8 @@ class ActivationQuantizer(nn.Module):
         """Use signed or unsigned codes."""
         self.signed.fill_(signed)  # pyright: ignore[reportCallIssue]
         self.low, self.high = code_range(self.bits, signed=signed)
+        if self.largest is not None:
+            self.low, self.high = max(self.low, -self.largest), min(self.high, self.largest)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
@@ -296,6 +304,15 @@ class Quantize(AbstractPass):
             wrong += [f"{name}: {b} bits, expected 2 to 8" for b in widths if b not in WIDTHS]
         if wrong:
             raise PassError("quantize: " + "; ".join(wrong))
+
+
+def quantised(model: nn.Module, context: PassContext, *, bits: int, stored_bits: int) -> nn.Module:
+    """The model as it is, or, where no layer is quantised yet, with all layers at one width."""
+    layers = nest_layers(model)
+    if any(weight_quantizer(layer) for layer in layers.values()):
+        return model
+    widths = tuple((name, bits, bits) for name in layers)
+    return Quantize(bits=widths, stored_bits=stored_bits).apply(model, context)
 
 
 def _calibrate(graph: nn.Module, inputs: torch.Tensor) -> None:

@@ -24,9 +24,9 @@ from chipfit.compress.base import AbstractPass, PassContext
 from chipfit.compress.graph import NESTS, nest_layers
 from chipfit.compress.quantize import (
     ActivationQuantizer,
-    Quantize,
     WeightQuantizer,
     code_range,
+    quantised,
     weight_quantizer,
 )
 from chipfit.compress.values import LayerWeights, ValueSet
@@ -64,11 +64,7 @@ class RestrictWeights(AbstractPass):
         unknown = [f"no layer '{n}'{nearest(n, layers)}" for n, _, _ in self.values if n not in layers]
         if unknown:
             raise PassError("restrict: " + "; ".join(unknown))
-        plain = [name for name, layer in layers.items() if weight_quantizer(layer) is None]
-        if len(plain) == len(layers):
-            widths = tuple((name, self.bits, self.bits) for name in plain)
-            model = Quantize(bits=widths, stored_bits=self.stored_bits).apply(model, context)
-        restricted = copy.deepcopy(model)
+        restricted = copy.deepcopy(quantised(model, context, bits=self.bits, stored_bits=self.stored_bits))
         for name, values, bounds in self.values:
             quantizer = weight_quantizer(nest_layers(restricted)[name])
             if quantizer is None:

@@ -2,8 +2,9 @@
 
 1. The network is quantised; its layers say what multipliers see (`cost.gates.streams`).
 2. Every multiplier is priced with these operands, weight value by weight value, and timed.
-3. For every multiplier and bound on delay, values of all layers are chosen (`compress.values`) whose energy,
-   at the voltage that the bound allows, is inside the budget. The choice of least damage is taken.
+3. For every multiplier, bound on delay and largest activation, values of all layers are chosen that settle
+   in time and whose energy, at the voltage that the bound allows, is inside the budget (`value_options`). The
+   choice of least damage is taken.
 4. The model is retrained with these values, its operands are measured anew, and it is exported beside the
    table of its multiplier, which a target can name as its `mac_table`.
 
@@ -16,8 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,136 +25,30 @@ import numpy as np
 import torch
 from torch import nn
 
-from chipfit.compress.base import PassContext
+from chipfit.compress.base import PassContext, apply_recipe
 from chipfit.compress.graph import nest_layers, traced
+from chipfit.compress.levels import RestrictActivations
 from chipfit.compress.quantize import Quantize, weight_quantizer
-from chipfit.compress.values import LayerWeights, ValueSet, choose_within, within_delay
+from chipfit.compress.values import LayerWeights, ValueSet, choose_within
 from chipfit.compress.weights import RestrictWeights, damages, layer_codes, layer_weights
 from chipfit.cost.base import CostReport
-from chipfit.cost.gates.cells import CellLibrary
-from chipfit.cost.gates.characterise import characterise
 from chipfit.cost.gates.effort import embedded_library
 from chipfit.cost.gates.generate import MacDesign, generate_mac
 from chipfit.cost.gates.netlist import Netlist
-from chipfit.cost.gates.statistics import merged
-from chipfit.cost.gates.streams import LayerCodes, LayerEnergy, Streams, layer_energies, streams
+from chipfit.cost.gates.streams import LayerEnergy, layer_energies
 from chipfit.cost.gates.table import WeightTable, load_table, save_table
-from chipfit.errors import PassError, TargetError
+from chipfit.errors import PassError
 from chipfit.export.onnx import export
 from chipfit.hardware.target import Target
-from chipfit.hardware.voltage import DelayLaw, Supply
+from chipfit.hardware.voltage import Supply
 from chipfit.report.record import write_atomically
-from chipfit.train.finetune import FineTuning, finetune, outputs_of
+from chipfit.search.value_options import Operands, Option, Timing, ValuesConfig, options
+from chipfit.train.finetune import FineTuning, divergence, finetune, outputs_of
 from chipfit.train.task import Task, inputs_of, load_task
 
 CALIBRATION, IMAGES = 256, 32
 #: Part of the budget that values are chosen for: retraining moves weights to dearer values, too.
 HEADROOM = 0.96
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValuesConfig:
-    """What to choose values for, and how.
-
-    Attributes:
-        task: as for a fit.
-        budget: most energy of the gates, of that of the original on plain hardware and the first multiplier.
-        out: folder for the model, the table and the result.
-        multipliers: that may be chosen: a style, or one with '+adder' for a partial sum that is added to the
-            finished product.
-        library: embedded cells.
-        bits: of weights and activations.
-        size: values of a layer at most.
-        gated: units whose weight or activation is zero do not switch.
-        delays: bounds on the delay of values that are tried, of the slowest weight.
-        margin: of every delay.
-        period_s: of the clock; None for what the slowest multiplier needs.
-        law: from time to spare to voltage.
-        one_set: the same values for all layers.
-        epochs: of retraining; None for the task's.
-        seed: of everything that is random.
-        data: folder of the task's data.
-    """
-
-    task: str
-    budget: float
-    out: Path
-    multipliers: tuple[str, ...] = ("array", "booth")
-    library: str = "generic"
-    bits: int = 8
-    size: int = 16
-    gated: bool = True
-    delays: tuple[float, ...] = (1.0, 0.9, 0.85)
-    margin: float = 0.0
-    period_s: float | None = None
-    law: DelayLaw = field(default_factory=DelayLaw)
-    one_set: bool = False
-    epochs: int | None = None
-    seed: int = 0
-    data: Path | None = None
-
-    def __post_init__(self) -> None:
-        if not self.budget > 0:
-            raise PassError(f"the budget of values must be above 0, got {self.budget:g}")
-        if self.size < 1:
-            raise PassError(f"the value set is empty: {self.size} weight values were asked for")
-        if not self.multipliers or not self.delays:
-            raise PassError("at least one multiplier and one bound on delay are needed")
-
-
-class Operands:
-    """A quantised model with what its operands do and what a squared error of its weights damages."""
-
-    def __init__(self, model: nn.Module, inputs: torch.Tensor, *, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        self.codes: dict[str, LayerCodes] = layer_codes(model, inputs)
-        self.streams: dict[str, Streams] = {n: streams(c, n, rng=rng) for n, c in self.codes.items()}
-        self._model, self._inputs, self._seed = model, inputs, seed
-
-    @cached_property
-    def damage(self) -> dict[str, torch.Tensor]:
-        """By layer, as its weights."""
-        return damages(self._model, self._inputs, torch.Generator().manual_seed(self._seed))
-
-    @property
-    def macs(self) -> dict[str, float]:
-        """Multiplications of each layer for one input of the network."""
-        return {name: codes.macs_per_weight * codes.weights.size for name, codes in self.codes.items()}
-
-    def layers(
-        self, energies: Mapping[str, LayerEnergy], bits: int, *, gated: bool
-    ) -> dict[str, LayerWeights]:
-        """What choosing values needs, with the energies of a multiplier."""
-        return {
-            name: layer_weights(
-                codes, self.damage[name], energies[name].gated_j if gated else energies[name].plain_j, bits
-            )
-            for name, codes in self.codes.items()
-        }
-
-    def energy_j(self, energies: Mapping[str, LayerEnergy], *, gated: bool) -> float:
-        """Energy of all multiplications for one input of the network."""
-        total = 0.0
-        for name, codes in self.codes.items():
-            by_weight = energies[name].gated_j if gated else energies[name].plain_j
-            places = codes.weights - energies[name].weights[0]
-            total += codes.macs_per_weight * float(by_weight[places].sum())
-        return total
-
-
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """A multiplier, a bound on delay and the voltage it allows, with the values chosen for it.
-
-    `energy_j` and `damage` are those before retraining; `sets` is None where no values meet the budget.
-    """
-
-    multiplier: str
-    delay: float
-    supply: Supply
-    energy_j: float = float("inf")
-    damage: float = float("inf")
-    sets: Mapping[str, ValueSet] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +61,7 @@ class ValuesResult:
     task: str
     multiplier: str
     delay: float
+    largest_activation: int
     supply_v: float
     budget_j: float
     energy_j: float
@@ -205,17 +100,19 @@ def fit_values(config: ValuesConfig) -> ValuesResult:
     before = Operands(quantised, inputs, seed=config.seed)
     library = embedded_library(config.library)
     units = {style: _unit(style, config) for style in config.multipliers}
-    tables = {style: _timed(unit, library, before, config) for style, unit in units.items()}
+    timings = {style: Timing.of(unit, library, before, config) for style, unit in units.items()}
     energies = {s: layer_energies(u, library, before.streams, seed=config.seed) for s, u in units.items()}
     first = config.multipliers[0]
     whole_j = before.energy_j(energies[first], gated=False)
-    found = options(before, energies, tables, config, HEADROOM * config.budget * whole_j)
+    fewer = {largest: _fewer(before, largest, config) for largest in config.largest}
+    hurt = {largest: _damage(quantised, a_pass, context) for largest, a_pass in fewer.items()}
+    found = options(before, energies, timings, config, HEADROOM * config.budget * whole_j, hurt)
     chosen = min(found, key=lambda option: option.damage)
     if chosen.sets is None:
         raise PassError(
             f"no multiplier has values that take at most {config.budget:.3g} of the original's energy"
         )
-    model = RestrictWeights.of(chosen.sets).apply(quantised, context)
+    model = apply_recipe([fewer[chosen.largest], RestrictWeights.of(chosen.sets)], quantised, context)
     _retrain(model, original, task, config)
     after = Operands(model, inputs, seed=config.seed)
     own = layer_energies(units[chosen.multiplier], library, after.streams, seed=config.seed)
@@ -228,13 +125,15 @@ def fit_values(config: ValuesConfig) -> ValuesResult:
         "voltage": after.energy_j(own, gated=config.gated) * scale,
     }
     config.out.mkdir(parents=True, exist_ok=True)
-    table = _table(tables[chosen.multiplier], own, after, chosen.supply, gated=config.gated)
+    timed = timings[chosen.multiplier].table(chosen.largest)
+    table = _table(timed, own, after, chosen.supply, gated=config.gated)
     data = export(model, inputs[:1], name=f"{task.name}-values")
     write_atomically(config.out / "model.onnx", data)
     result = ValuesResult(
         task=config.task,
         multiplier=chosen.multiplier,
         delay=chosen.delay,
+        largest_activation=chosen.largest,
         supply_v=chosen.supply.supply_v,
         budget_j=config.budget * whole_j,
         energy_j=steps_j["voltage"],
@@ -293,50 +192,20 @@ def values_within(
         return None
 
 
-def options(
-    operands: Operands,
-    energies: Mapping[str, Mapping[str, LayerEnergy]],
-    tables: Mapping[str, WeightTable],
-    config: ValuesConfig,
-    budget_j: float,
-) -> list[Option]:
-    """Every multiplier with every bound on delay, and the values of least damage inside the budget."""
-    slowest_s = {style: max(table.delay_s) for style, table in tables.items()}
-    period_s = config.period_s or max(slowest_s.values()) * (1 + config.margin)
-    found: list[Option] = []
-    reasons: list[str] = []
-    for style, table in tables.items():
-        layers = operands.layers(energies[style], config.bits, gated=config.gated)
-        values = next(iter(layers.values())).values
-        for share in config.delays:
-            limit_s = share * slowest_s[style]
-            try:
-                supply = config.law.lowest(limit_s, period_s, margin=config.margin)
-                fast = {n: within_delay(x, table.delay_of(values), limit_s) for n, x in layers.items()}
-            except (TargetError, PassError) as error:
-                reasons.append(f"{style}, delay {share:g}: {error}")
-                continue
-            option = Option(multiplier=style, delay=share, supply=supply)
-            found.append(_with_values(option, fast, config, budget_j))
-    if not found:
-        raise PassError("; ".join(reasons))
-    return found
+def _fewer(operands: Operands, largest: int, config: ValuesConfig) -> RestrictActivations:
+    """The pass that leaves activations up to a code, where it is not the last one there is."""
+    fewer = largest < config.whole
+    names = [name for name, codes in operands.codes.items() if fewer and not codes.zero_point]
+    return RestrictActivations(largest=tuple((name, largest) for name in names))
 
 
-def _with_values(
-    option: Option, layers: Mapping[str, LayerWeights], config: ValuesConfig, budget_j: float
-) -> Option:
-    scale = option.supply.energy_scale
-    try:
-        sets = choose_within(layers, budget_j / scale, size=config.size, one_set=config.one_set)
-    except PassError:
-        return option
-    return replace(
-        option,
-        sets=sets,
-        energy_j=scale * sum(layer.energy_with(sets[name]) for name, layer in layers.items()),
-        damage=sum(layer.damage_with(sets[name]) for name, layer in layers.items()),
-    )
+def _damage(model: nn.Module, a_pass: RestrictActivations, context: PassContext) -> float:
+    """How far a pass takes the outputs of a model away."""
+    if not a_pass.largest:
+        return 0.0
+    with torch.no_grad():
+        outputs, wanted = (one.eval()(context.calibration) for one in (a_pass.apply(model, context), model))
+    return float(divergence(outputs, wanted))
 
 
 def _told(option: Option) -> dict[str, Any]:
@@ -344,6 +213,7 @@ def _told(option: Option) -> dict[str, Any]:
     return {
         "multiplier": option.multiplier,
         "delay": option.delay,
+        "largest_activation": option.largest,
         "supply_v": option.supply.supply_v,
         "energy_j": option.energy_j if met else None,
         "damage": option.damage if met else None,
@@ -362,14 +232,6 @@ def _unit(multiplier: str, config: ValuesConfig) -> Netlist:
         activation_signed=False,
     )
     return generate_mac(design)
-
-
-def _timed(unit: Netlist, library: CellLibrary, operands: Operands, config: ValuesConfig) -> WeightTable:
-    """Delays of every weight value under the operands of all layers."""
-    rng = np.random.default_rng(config.seed)
-    macs = operands.macs
-    parts = {name: (macs[name], stream.plain) for name, stream in operands.streams.items()}
-    return characterise(unit, library, merged(parts, rng=rng), seed=config.seed)
 
 
 def _table(

@@ -11,6 +11,7 @@ from chipfit.cost.gates.characterise import (
     Unit,
     characterise,
     inverter_toggle,
+    latest_changes,
     read_unit,
     transition_delays,
 )
@@ -75,6 +76,22 @@ def test_delays_of_activation_transitions_are_those_of_one_event_at_a_time():
         transitions = every_activation(statistics, 7, rng=np.random.default_rng(1))
         _, late = all_transitions(timed, *with_weight(transitions, weight))
         assert found[place] == pytest.approx(1e-11 * np.maximum(late, 0).reshape(8, 8))
+
+
+def test_with_fewer_activation_codes_weights_settle_as_one_event_at_a_time_says():
+    netlist, statistics = mac("booth", 3, activation_signed=False), operands(3, 7, signed=False)
+    found = latest_changes(netlist, LIBRARY, statistics, [0, 1, 4], seed=1)
+    timed = on_grid(annotate(netlist, LIBRARY))
+    transitions = every_activation(statistics, 7, rng=np.random.default_rng(1), kept=[0, 1, 4])
+    expected = [max(0, *all_transitions(timed, *with_weight(transitions, w))[1]) for w in range(-4, 4)]
+    assert found == pytest.approx(1e-11 * np.array(expected))
+
+
+def test_a_single_activation_code_leaves_the_partial_sum_alone_to_change():
+    netlist, statistics = mac("array", 3, activation_signed=False), operands(3, 7, signed=False)
+    alone, all_codes = (latest_changes(netlist, LIBRARY, statistics, kept) for kept in ([0], range(8)))
+    assert (alone <= all_codes).all()
+    assert alone.max() < all_codes.max()
 
 
 @pytest.mark.parametrize("style", ["array", "booth"])
@@ -177,6 +194,10 @@ def test_wrong_widths_counts_and_weights_are_refused():
          "at least one transition is needed, got 0"),
         (lambda: transition_delays(mac(), LIBRARY, operands(), [0, 2]),
          "netlist 'mac_array_s2_s2_5' has weights -2 to 1, got 2"),
+        (lambda: latest_changes(mac(), LIBRARY, operands(), []),
+         "netlist 'mac_array_s2_s2_5' has activation codes 0 to 3, got none"),
+        (lambda: latest_changes(mac(), LIBRARY, operands(), [0, 4]),
+         "netlist 'mac_array_s2_s2_5' has activation codes 0 to 3, got 0, 4"),
     ):  # fmt: skip
         with pytest.raises(NetlistError, match=f"^{re.escape(message)}$"):
             call()

@@ -68,6 +68,13 @@ def test_for_delay_every_activation_transition_is_taken_once_and_every_class_equ
     assert np.ptp(counts[1]) <= 1
 
 
+def test_codes_that_are_kept_follow_one_another_as_often_as_all_do():
+    before, after = every_activation(make(bits=3), 8, rng=np.random.default_rng(1), kept=[0, 2, 5])
+    pairs = list(zip(before["activation"].tolist(), after["activation"].tolist(), strict=True))
+    assert pairs[:10] == [(0, 0), (0, 2), (0, 5), (2, 0), (2, 2), (2, 5), (5, 0), (5, 2), (5, 5), (0, 0)]
+    assert len(pairs) == 64
+
+
 def test_half_the_bits_of_uniform_operands_change():
     activation, partial = mean_changes(make("uniform", bits=6), 14)
     assert activation == pytest.approx(3)

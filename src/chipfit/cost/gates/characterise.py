@@ -317,3 +317,32 @@ def transition_delays(
     found = [simulate(timed, stimulus, {"weight": weight}).arrival_steps for weight in weights]
     codes = 1 << unit.activation_bits
     return 1e-12 * grid_ps * np.maximum(np.stack(found), 0).reshape(len(found), codes, codes)
+
+
+def latest_changes(
+    netlist: Netlist,
+    library: CellLibrary,
+    operands: OperandStatistics,
+    kept: Sequence[int],
+    *,
+    grid_ps: float = 10.0,
+    seed: int = 0,
+) -> Float64[np.ndarray, " weight"]:
+    """Latest change of a sum bit (s) by weight value, when activations keep to some codes.
+
+    As many transitions are tried as there are with all codes, each beside another partial-sum transition.
+
+    Raises:
+        NetlistError: the netlist is no multiply-accumulate unit, or there are no codes or wrong ones.
+        LibraryError: the library lacks a cell.
+    """
+    unit = read_unit(netlist)
+    most = (1 << unit.activation_bits) - 1
+    if not kept or min(kept) < 0 or max(kept) > most:
+        given = ", ".join(map(str, kept)) or "none"
+        raise NetlistError(f"netlist '{netlist.name}' has activation codes 0 to {most}, got {given}")
+    timed = on_grid(annotate(netlist, library), grid_ps=grid_ps)
+    rng = np.random.default_rng(seed)
+    stimulus = pack(netlist, *every_activation(operands, unit.sum_bits, rng=rng, kept=kept))
+    found = [simulate(timed, stimulus, {"weight": weight}).arrival_steps.max() for weight in unit.weights]
+    return 1e-12 * grid_ps * np.maximum(found, 0)

@@ -12,7 +12,7 @@ partial sums uniform, or normal with a standard deviation of 3/16 of the largest
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,17 +170,26 @@ def stratified(
 
 
 def every_activation(
-    statistics: OperandStatistics, sum_bits: int, *, rng: np.random.Generator
+    statistics: OperandStatistics,
+    sum_bits: int,
+    *,
+    rng: np.random.Generator,
+    kept: Sequence[int] | None = None,
 ) -> Transitions:
     """Every activation transition once, in the order [from, to], beside partial sums of all classes.
 
     Classes are those of the most significant bit that changes, as far as the distribution has
-    them, and no change: each meets equally many activation transitions.
+    them, and no change: each meets equally many activation transitions. With `kept`, only those codes
+    follow one another: time and again, until there are as many transitions as with all.
     """
-    codes = np.arange(1 << 2 * statistics.activation_bits)
+    bits = statistics.activation_bits
+    codes = np.arange(1 << 2 * bits)
+    if kept is not None:
+        own = np.array(kept, dtype=np.int64)
+        codes = np.resize(((own[:, None] << bits) | own).ravel(), codes.size)
     most, _ = classes(statistics.partial_sums, sum_bits)
     present = np.unique(np.append(most, -1))
-    share = rng.permutation(codes) % len(present)
+    share = rng.permutation(len(codes)) % len(present)
     sums = np.empty((len(codes), 2), dtype=np.int64)
     for place, own in enumerate(present.tolist()):
         samples = statistics.partial_sums[most == own] if own >= 0 else statistics.partial_sums[:, [0, 0]]
