@@ -8,6 +8,7 @@ covariances; each is scaled so that the mean variance of its networks is 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from chipfit.cost.latency.space import Space, check_differs, one_hot
 
 #: Components of less variance than this, of the largest, are left out.
 _NEGLIGIBLE = 1e-6
+#: Scales of the parts where a source device is completed.
+_USUAL = (1.0, 1.0, 0.1, 0.05)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,12 @@ class Prior:
 
     def __len__(self) -> int:
         return len(self.parts[0])
+
+    @cached_property
+    def weighted(self) -> np.ndarray:
+        """Features of all parts at usual scales, and a level: those measured may have another."""
+        parts = [np.sqrt(scale) * part for scale, part in zip(_USUAL, self.parts, strict=True)]
+        return np.concatenate([*parts, np.ones((len(self), 1))], axis=1)
 
     def gram(self, rows: np.ndarray) -> np.ndarray:
         """Covariances of some networks with each other, shape (part, sample, sample)."""
@@ -125,9 +134,7 @@ def complete(known: Prior, rows: np.ndarray, latency_ms: np.ndarray) -> np.ndarr
 
     Ridge regression on the features of all parts; the ridge is that of the largest evidence.
     """
-    weighted = [np.sqrt(scale) * part for scale, part in zip((1.0, 1.0, 0.1, 0.05), known.parts, strict=True)]
-    # A level of its own: those measured may be slower or faster than the whole space.
-    features = np.concatenate([*weighted, np.ones((len(known), 1))], axis=1)
+    features = known.weighted
     centre = float(latency_ms.mean())
     spread = float(latency_ms.std()) or 1.0
     y, seen = (latency_ms - centre) / spread, features[rows]
