@@ -172,7 +172,7 @@ class Timing:
             if largest < config.whole
         }
         # What is seen with fewer codes can happen with all.
-        seen_s = np.maximum.reduce([whole.delay_s, *delays.values()])
+        seen_s = np.maximum.reduce([np.array(whole.delay_s), *delays.values()])
         return cls(whole=replace(whole, delay_s=tuple(seen_s.tolist())), delay_s=delays)
 
     def table(self, largest: int) -> WeightTable:
