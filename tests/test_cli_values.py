@@ -1,12 +1,16 @@
 """chipfit values, from the command line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from chipfit import cli
 from chipfit.cost.gates.table import load_table
+from chipfit.cost.roofline import Roofline
+from chipfit.testing import eye16
+from chipfit.workload.from_onnx import load_onnx
 
 SMALL = ("small_models:task", "--bits", 4, "--multipliers", "booth", "--delays", "1", "--epochs", 0)
 
@@ -22,15 +26,26 @@ def mistake(*arguments):
 
 
 def test_the_document_and_the_files(tmp_path):
-    result = run(*SMALL, "--budget", "35%", "--out", tmp_path, "--json")
+    result = run(*SMALL[:-1], 1, "--budget", "35%", "--out", tmp_path, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["budget_met"]
     assert found["energy_j"] <= found["budget_j"]
     assert found["multiplier"] == "booth"
-    assert load_table(tmp_path / "table.json").weights == tuple(range(-8, 8))
-    assert (tmp_path / "model.onnx").is_file()
     assert json.loads((tmp_path / "values.json").read_text()) == found
+    table, network = load_table(tmp_path / "table.json"), load_onnx(tmp_path / "model.onnx")
+    assert table.weights == tuple(range(-8, 8))
+    seen = {
+        layer.name: {value for value, _ in layer.weight.values} for layer in network.layers if layer.loops
+    }
+    assert seen.keys() == found["values"].keys()
+    assert all(seen[name] <= set(values) for name, values in found["values"].items())
+    # A target that names the table takes the energy of the result, which has its own energies for each layer,
+    # where the table has one for all.
+    chip = replace(eye16(), mac_table=str(tmp_path / "table.json"))
+    mac_j = Roofline().estimate(network, chip).energy_by_component_j["MAC"]
+    beside_j = table.input_energy_j + table.register_energy_j + table.clock_energy_j
+    assert mac_j - network.macs * beside_j == pytest.approx(found["energy_j"], rel=0.25)
 
 
 def test_people_see_each_step(tmp_path):
