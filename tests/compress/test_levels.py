@@ -37,8 +37,10 @@ def test_no_code_is_above_the_largest_and_only_those_layers_change():
     after = RestrictActivations(largest=(("conv1", 63), ("stem", 50))).apply(before, CONTEXT)
     codes = layer_codes(after, images())
     assert codes["conv1"].inputs.min() == 0
-    assert codes["conv1"].inputs.max() == 63
-    assert abs(codes["stem"].inputs).max() == 50  # the input image is signed
+    # 63 has six bits, which stand on the upper six of eight wires; 50 has six, beside a sign.
+    assert codes["conv1"].inputs.max() == 63 * 4
+    assert (codes["conv1"].inputs % 4 == 0).all()
+    assert abs(codes["stem"].inputs).max() == 50 * 2
     assert codes["conv2"].inputs.max() > 100
     assert input_quantizer(before, "conv1").high == 255
 

@@ -30,13 +30,13 @@ def config(tmp_path, **asked):
 
 
 def test_shares_of_activations_are_codes(tmp_path):
-    assert config(tmp_path, activations=(1.0, 0.5, 0.01)).largest == (15, 8, 1)
+    assert config(tmp_path, activations=(1.0, 0.5, 0.01)).largest == (15, 7, 1)
 
 
 def test_no_weight_settles_later_with_fewer_activation_codes(operands, tmp_path):
     timing = Timing.of(UNIT, LIBRARY, operands, config(tmp_path, activations=(1.0, 0.5, 0.2)))
     assert timing.table(15) is timing.whole
-    whole, half, few = (np.array(timing.table(largest).delay_s) for largest in (15, 8, 3))
+    whole, half, few = (np.array(timing.table(largest).delay_s) for largest in (15, 7, 3))
     assert (half <= whole).all()
     assert (few <= whole).all()
     assert (few < whole).any()

@@ -42,7 +42,7 @@ def values(
         str,
         typer.Option(
             metavar="SHARES",
-            help="Largest activations to try, of the largest code: with 0.5, weights settle sooner.",
+            help="Largest activations to try, of the largest code: with fewer, weights settle sooner.",
         ),
     ] = "1",
     margin: Annotated[float, typer.Option(help="Margin of every delay (0.1: a tenth more).")] = 0.0,

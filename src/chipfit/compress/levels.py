@@ -1,12 +1,13 @@
-"""Activations restricted to their lower codes, with which a multiplier settles sooner.
+"""Activations restricted to fewer codes, with which a multiplier settles sooner.
 
-The codes of an activation that are left are those from 0 to a largest one: what an exported model says with
-one `Clip` before its quantiser. (A multiplier may be quick with other sets of codes, too, but rounding to
-them takes a table of all codes in the model and in the chip.) Steps are calibrated anew, so that the range
-of the activation is covered by fewer and larger steps where that hurts less than clipping it.
+The codes that are left go from 0 to a largest one, which an exported model says with one `Clip` before its
+quantiser. Steps are calibrated anew: fewer and larger ones cover the activation. In the multiplier such codes
+stand on the upper wires: they are multiples of a power of two there, whose products leave the lowest columns
+still, so that carries start later. (Other sets of codes may be quick, too, but rounding to them takes a table
+of all codes in the model and in the chip.)
 
 Source: Petri, Zhang, Chen, Schlichtmann, Li, "PowerPruning", DAC 2023, which drops activation values of long
-delay. Differs: only from the top.
+delay. Differs: only such codes are kept as a narrower activation has.
 """
 
 from __future__ import annotations

@@ -114,6 +114,13 @@ class ActivationQuantizer(nn.Module):
         self.set_signed(bool(self.signed))
 
     @property
+    def shift(self) -> int:
+        """By how many wires its codes stand above the lowest: few codes take the upper wires."""
+        if self.largest is None:
+            return 0
+        return self.bits - bool(self.signed) - self.high.bit_length()
+
+    @property
     def step(self) -> float:
         """The step that values are multiples of."""
         return float(short(self.log_step))

@@ -86,7 +86,7 @@ def _check(name: str, chosen: ValueSet, quantizer: WeightQuantizer) -> None:
 
 
 def layer_codes(model: nn.Module, inputs: torch.Tensor) -> dict[str, LayerCodes]:
-    """The codes that a quantised model multiplies, layer by layer, on some inputs.
+    """The codes that a quantised model multiplies on some inputs, layer by layer, as on the wires.
 
     Raises:
         PassError: a layer is not quantised, or neither linear nor a 2-D convolution.
@@ -114,7 +114,7 @@ def _watch(name: str, model: nn.Module, found: dict[str, LayerCodes]) -> Any:
         reader = model.get_submodule(f"{name}_input")
         assert isinstance(reader, ActivationQuantizer)
         weights = _whole(layer.weight / quantizer.steps(layer.weight.dim()))
-        codes = _whole(args[0] / reader.step)
+        codes = _whole(args[0] / reader.step) << reader.shift
         if isinstance(layer, nn.Linear):
             found[name] = linear_codes(codes.reshape(-1, codes.shape[-1]), weights, bits=reader.bits)
         elif isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str):

@@ -41,8 +41,8 @@ class ValuesConfig:
         size: values of a layer at most.
         gated: units whose weight or activation is zero do not switch.
         delays: bounds on the delay of values that are tried, of the slowest weight.
-        activations: largest activation codes that are tried with them, of the largest of the width: with
-            fewer codes, weights settle sooner. Layers with signed inputs keep all codes.
+        activations: largest activation codes that are tried with them, of the largest of the width: fewer
+            codes stand on the upper wires, and weights settle sooner. Layers with signed inputs keep all.
         margin: of every delay.
         period_s: of the clock; None for what the slowest multiplier needs.
         law: from time to spare to voltage.
@@ -89,7 +89,7 @@ class ValuesConfig:
     @property
     def largest(self) -> tuple[int, ...]:
         """The largest activation codes that are tried."""
-        return tuple(max(1, round(share * self.whole)) for share in self.activations)
+        return tuple(max(1, int(share * self.whole)) for share in self.activations)
 
 
 class Operands:
@@ -167,7 +167,9 @@ class Timing:
         statistics = merged(parts, rng=rng)
         whole = characterise(unit, library, statistics, seed=config.seed)
         delays = {
-            largest: latest_changes(unit, library, statistics, range(largest + 1), seed=config.seed)
+            largest: latest_changes(
+                unit, library, statistics, _on_wires(largest, config.bits), seed=config.seed
+            )
             for largest in config.largest
             if largest < config.whole
         }
@@ -179,9 +181,18 @@ class Timing:
         """The table with the delays that hold up to a largest activation."""
         if largest not in self.delay_s:
             return self.whole
-        note = f"delays hold for activations up to {largest}; layers with signed inputs have quicker values"
+        note = (
+            f"delays hold for activations up to {largest} on the upper wires; layers with signed inputs have "
+            "quicker values"
+        )
         warnings = (*self.whole.warnings, note)
         return replace(self.whole, delay_s=tuple(self.delay_s[largest].tolist()), warnings=warnings)
+
+
+def _on_wires(largest: int, bits: int) -> range:
+    """Codes up to a largest one, on the upper wires of an activation."""
+    shift = bits - largest.bit_length()
+    return range(0, (largest + 1) << shift, 1 << shift)
 
 
 def options(
