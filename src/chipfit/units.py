@@ -55,6 +55,17 @@ def binary(bits: float) -> str:
     raise AssertionError("unreachable: the last unit always matches")
 
 
+def many(number: int) -> str:
+    """A count as people read it, however large.
+
+    >>> many(720)
+    '720'
+    >>> many(32_600_000_000_000)
+    '3.3e13'
+    """
+    return str(number) if number < 10_000 else f"{number:.1e}".replace("e+0", "e").replace("e+", "e")
+
+
 def percent(ratio: float, digits: int = 1) -> str:
     """A ratio as a percentage.
 

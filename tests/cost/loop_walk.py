@@ -19,11 +19,15 @@ ORDERS = {"input": "GNPQCRSK", "weight": "GKCRSNPQ", "output": "GKNPQCRS"}
 
 @dataclass
 class Walk:
-    """Elements moved, by (stage, tensor, 'operand' | 'sum' | 'finished')."""
+    """Elements moved, by (stage, tensor, 'operand' | 'sum' | 'finished').
+
+    `first`, by (stage, tensor): what one instance of a memory sends (of outputs: gets) at the first step.
+    """
 
     reads: Counter = field(default_factory=Counter)
     writes: Counter = field(default_factory=Counter)
     hops: Counter = field(default_factory=Counter)
+    first: Counter = field(default_factory=Counter)
     steps: int = 0
 
 
@@ -110,16 +114,30 @@ def walk(loops: Loops, mapping: Mapping, holds: list[set[str]], rules: Rules) ->
             hop_seen: dict[int, Counter] = {a: Counter() for a in range(parent, child)}
             hop_by: dict[int, dict[tuple, set]] = {a: {} for a in range(parent, child)}
             key = None
+            held: dict[tuple, dict] = {}  # what each instance has
             for time in times:
                 now = tuple(time[loop] for loop in deciding)
                 if now == key:
                     continue
-                key = now
+                before, key = key, now
+                # Rows stay if nothing but the innermost loop moved on, along outputs.
+                slides = rules.slides and tensor == "input" and not datapath and before is not None
+                if slides:
+                    level, d = deciding[-1]
+                    wide = [
+                        side[s][name]
+                        for s in range(level, child)
+                        for name in (d, {"P": "R", "Q": "S"}.get(d, d))
+                    ]
+                    slides = d in "PQ" and max(wide) == 1
+                    slides = slides and now[:-1] == before[:-1] and now[-1] == before[-1] + 1
+                was, held = held, {}
                 spans = []
                 for instance in instances:
                     span = {d: interval(d, child, time, instance) for d in DIMENSIONS}
                     if all(low < high for low, high in span.values()):
                         spans.append((instance, span))
+                        held[tuple(instance.values())] = span
 
                 def delivered(
                     depth: int,
@@ -127,9 +145,12 @@ def walk(loops: Loops, mapping: Mapping, holds: list[set[str]], rules: Rules) ->
                     tensor: str = tensor,
                     child: int = child,
                     parent: int = parent,
+                    slides: bool = slides,
+                    was: dict = was,
                 ):
                     """What reaches each instance of stage `depth`, as what it sends on at once."""
                     groups: dict[tuple, list] = {}
+                    there: dict[tuple, set] = {}
                     for instance, span in spans:
                         own = tuple(v for (s, _), v in instance.items() if s < depth)
                         apart = tuple(
@@ -138,19 +159,27 @@ def walk(loops: Loops, mapping: Mapping, holds: list[set[str]], rules: Rules) ->
                             if depth <= s < child - 1 and d in RELEVANT[tensor]
                         )
                         groups.setdefault((own, apart), []).append(span)
-                    for (own, _), members in groups.items():
+                        if slides:
+                            kept = contents(tensor, was[tuple(instance.values())])
+                            there.setdefault((own, apart), set()).update(kept)
+                    for (own, apart), members in groups.items():
+                        known = there.get((own, apart), set())
                         union = {
                             d: (min(m[d][0] for m in members), max(m[d][1] for m in members))
                             for d in DIMENSIONS
                         }
                         if rules.union or tensor != "input" or depth > parent:
-                            yield own, contents(tensor, union)
+                            yield own, contents(tensor, union) - known
                             continue
                         # Each tile that differs in what the input depends on leaves by itself.
-                        apart = {tuple(m[d] for d in DIMENSIONS if d in RELEVANT[tensor]): m for m in members}
-                        for member in apart.values():
-                            yield own, contents(tensor, member)
+                        tiles = {tuple(m[d] for d in DIMENSIONS if d in RELEVANT[tensor]): m for m in members}
+                        for member in tiles.values():
+                            yield own, contents(tensor, member) - known
 
+                if before is None and not datapath:
+                    for own, moved in delivered(parent):
+                        if not any(own):
+                            result.first[parent, tensor] += len(moved)
                 if tensor != "output":
                     for _, moved in delivered(parent):
                         result.reads[parent, tensor, "operand"] += len(moved)

@@ -1,23 +1,43 @@
 """Answers kept on disk."""
 
 import multiprocessing
+import os
 import sqlite3
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
-from chipfit.cost.mapping import analytical, cache
+from chipfit.cost.mapping import analytical, cache, mapper
 from chipfit.cost.mapping.analytical import Analytical
-from chipfit.cost.mapping.mapper import Answer, Mapping
+from chipfit.cost.mapping.cache import Known
+from chipfit.cost.mapping.model import Answer, Counts, Mapping
 from chipfit.hardware.load import load_target
 from chipfit.workload.library import load
 
 ONES = (1, 1, 1, 1, 1, 1, 1, 1)
-ANSWER = Answer(
-    mapping=Mapping(tiles=(ONES,), rows=(ONES,), columns=(ONES,), stationary=("input",), holds=(("input",),)),
-    score=0.1,
-    gap=0.0,
-    cuts=1,
-    priced=2,
+ANSWER = Known(
+    answer=Answer(
+        mapping=Mapping(
+            tiles=(ONES,), rows=(ONES,), columns=(ONES,), stationary=("input",), holds=(("input",),)
+        ),
+        score=0.1,
+        gap=0.0,
+        cuts=1,
+        priced=2,
+        mappings=2**70,
+    ),
+    counts=Counts(
+        reads=np.array([[1.0, 2.0, 0.1]]),
+        writes=np.array([[0.0, 0.0, 3.0]]),
+        hops=np.zeros((1, 3)),
+        stage_cycles=np.array([7.0]),
+        energy_j=0.3,
+        cycles=9.0,
+        compute_cycles=9.0,
+        dram_words=6.1,
+    ),
 )
 
 
@@ -35,6 +55,9 @@ def test_an_answer_is_found_once(home):
     assert cache.remembered("question", lambda: ANSWER) == ANSWER
     assert cache.remembered("question", never) == ANSWER
     assert home.is_file()
+    counts = cache.remembered("question", never).counts
+    assert counts.reads.tolist() == [[1.0, 2.0, 0.1]]
+    assert counts.cycles == 9.0
 
 
 def test_another_question_is_asked_again(home):
@@ -57,7 +80,7 @@ def test_a_deleted_cache_is_made_again(home):
     assert cache.remembered("other", lambda: ANSWER) == ANSWER
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"mapping": 3}', '{"score": 1}', "null"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"answer": 3}', '{"answer": {}}', "null"])
 def test_a_spoilt_entry_is_searched_again(home, text):
     cache.remembered("question", lambda: ANSWER)
     with sqlite3.connect(home) as database:
@@ -103,6 +126,24 @@ def test_a_layer_from_the_disk_costs_what_it_cost(home, monkeypatch):
     analytical._map.cache_clear()
     first = Analytical().layer(layer, target)
     analytical._map.cache_clear()
-    monkeypatch.setattr(analytical, "find", never)
+    monkeypatch.setattr(mapper, "find", never)
     assert Analytical().layer(layer, target) == first
     analytical._map.cache_clear()
+
+
+WARM = """
+import sys
+from chipfit.cost.mapping.analytical import Analytical
+from chipfit.hardware.load import load_target
+from chipfit.workload.library import load
+Analytical().estimate(load("lenet5").with_bits(8, 8), load_target("eyeriss"))
+print(*("numba" in sys.modules, "chipfit.cost.mapping.mapper" in sys.modules))
+"""
+
+
+def test_known_answers_need_no_compiled_code(home):
+    analytical._map.cache_clear()
+    Analytical().estimate(load("lenet5").with_bits(8, 8), load_target("eyeriss"))
+    command, where = [sys.executable, "-c", WARM], {**os.environ, "XDG_CACHE_HOME": str(home.parent.parent)}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=where)
+    assert run.stdout.split() == ["False", "False"]

@@ -1,13 +1,15 @@
 """The mapper: what it says when stuck, and what its answers are like."""
 
 import math
-from dataclasses import replace
 
 import pytest
 
-from chipfit.cost.mapping.mapper import MapSpace, Widths, check_fits, evaluate, find, stages
+from chipfit.cost.mapping.mapper import evaluate, find
+from chipfit.cost.mapping.model import MapSpace, Widths
+from chipfit.cost.mapping.plan import stages
 from chipfit.errors import MappingError
-from chipfit.testing import eye16, toy_level, toy_systolic
+from chipfit.hardware.load import load_target
+from chipfit.testing import eye16, toy_systolic
 from chipfit.workload.network import Loops
 
 NATIVE = Widths(input=16, weight=16, output=16, partial_sum=16)
@@ -17,16 +19,6 @@ def test_memories_side_by_side_share_one_tile():
     assert [(stage.name, stage.tied) for stage in stages(eye16())] == [
         ("DRAM", False), ("GLB", False), ("RF_I", True), ("RF_W", True), ("RF_O", False),
     ]  # fmt: skip
-
-
-def test_what_does_not_fit_is_named_with_its_words():
-    target = replace(eye16(), levels=(*eye16().levels[:4], toy_level("RF_O", 1, 1.0, holds=("output",))))
-    with pytest.raises(MappingError) as caught:
-        check_fits("conv1", target, Widths(input=8, weight=8, output=8, partial_sum=24))
-    assert str(caught.value) == (
-        "layer 'conv1' does not fit eye16: memory 'RF_O' has 1 words of 16 bits, but one element of each "
-        "tensor that it holds takes 2 (output 2)"
-    )
 
 
 def test_an_unknown_objective_names_the_nearest():
@@ -79,3 +71,39 @@ def test_bounds_of_one_and_primes_have_mappings(bound):
         answer = find(Loops(K=bound, C=2), eye16(), NATIVE, space=space)
         assert answer.gap == 0
         assert math.isfinite(answer.score)
+
+
+def test_more_multiplications_than_64_bits_count():
+    loops = Loops(N=2**20, K=2**20, C=2**20, P=2**10)
+    assert loops.macs == 2**70
+    answer = find(loops, eye16(), NATIVE, space=MapSpace(ragged=False), objective="latency")
+    counts = evaluate(answer.mapping, loops, eye16(), NATIVE)
+    # No more than 168 processing elements; powers of two that fit 14 x 12 make 64.
+    assert counts.compute_cycles == 2**70 / 64
+    assert answer.score >= 2**64
+
+
+@pytest.mark.parametrize("shape", [{"K": 997}, {"P": 997, "R": 3}, {"K": 997, "C": 991, "Q": 13, "S": 7}])
+def test_prime_bounds_are_never_cut_into_what_does_not_divide(shape):
+    loops = Loops(**shape)
+    for space in (MapSpace(), MapSpace(ragged=False), MapSpace(imperfect=True)):
+        answer = find(loops, eye16(), NATIVE, space=space)
+        counts = evaluate(answer.mapping, loops, eye16(), NATIVE)
+        assert counts.compute_cycles >= loops.macs / 168
+        assert counts.dram_words >= loops.weight_elements + loops.K * loops.P * loops.Q
+
+
+def test_a_tolerance_is_kept_and_said():
+    loops, target = Loops(K=64, C=32, P=14, Q=14, R=3, S=3, padding=(2, 2)), load_target("eye3")
+    exact = find(loops, target, NATIVE, objective="edp")
+    quick = find(loops, target, NATIVE, objective="edp", tolerance=0.05)
+    assert exact.gap == 0
+    assert 0 < quick.gap <= 0.05 + 1e-12
+    assert exact.score <= quick.score <= 1.05 * exact.score
+    assert quick.priced <= exact.priced
+
+
+def test_an_answer_says_how_many_mappings_there_are():
+    answer = find(Loops(K=4), load_target("eye3"), NATIVE)
+    assert answer.mappings == 720  # 8 ways to hold, 10 to cut K (see test_room), 3 x 3 orders
+    assert answer.priced < answer.mappings

@@ -14,7 +14,7 @@ from chipfit.workload.network import DIMENSIONS, Loops
 ONES = (1,) * 8
 
 
-def make_target(holds, arrays, *, word_bits=1):
+def make_target(holds, arrays, *, word_bits=1, bandwidths=None):
     """A target whose level i holds holds[i] and has arrays[i] processing elements below it."""
     levels = tuple(
         MemoryLevel(
@@ -24,6 +24,7 @@ def make_target(holds, arrays, *, word_bits=1):
             write_energy_j=3.0 * 10.0 ** -(i + 1),
             source="",
             holds=tuple(sorted(held)),
+            bandwidth_bits_per_cycle=None if bandwidths is None else bandwidths[i],
         )
         for i, held in enumerate(holds)
     )
@@ -100,8 +101,11 @@ def cases(draw):
         drains=draw(st.booleans()),
         padding=draw(st.booleans()),
         skips=draw(st.booleans()),
+        slides=draw(st.booleans()),
+        fills=draw(st.booleans()),
     )
-    return loops, mapping, holds, make_target(holds, arrays), widths, rules
+    bandwidths = [draw(st.sampled_from([None, 1.0, 3.0])) for _ in holds]
+    return loops, mapping, holds, make_target(holds, arrays, bandwidths=bandwidths), widths, rules
 
 
 @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -131,3 +135,16 @@ def test_counts_equal_a_walk_through_the_nest(case):
             assert counts.hops[stage, t] == hops, (stage, tensor)
             energy_j += reads * level.read_energy_j + writes * level.write_energy_j + hops * hop_energy_j
     assert counts.energy_j == pytest.approx(energy_j, rel=1e-12)
+    assert counts.cycles == pytest.approx(slowest(seen, counts, target, bits, widths, rules), rel=1e-12)
+
+
+def slowest(seen, counts, target, bits, widths, rules):
+    """The cycles of the slowest part, and those in which the first tiles come in and the last ones leave."""
+    cycles, filling = seen.steps, 0.0
+    wide = {"input": widths.input, "weight": widths.weight}
+    for stage, level in enumerate(target.levels):
+        if rate := level.bandwidth_bits_per_cycle:
+            cycles = max(cycles, counts.stage_cycles[stage])
+            wide["output"] = bits["finished"] if stage == 0 else bits["sum"]
+            filling += sum(seen.first[stage, tensor] * width for tensor, width in wide.items()) / rate
+    return cycles + filling * rules.fills

@@ -8,18 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chipfit.cost.mapping import mapper
-from chipfit.cost.mapping.mapper import (
-    RULES,
-    Mapping,
-    MapSpace,
-    Rules,
-    Widths,
-    evaluate,
-    find,
-    split,
-    stages,
-    ways_to_hold,
-)
+from chipfit.cost.mapping.mapper import evaluate, find, split
+from chipfit.cost.mapping.model import RULES, Mapping, MapSpace, Rules, Widths
+from chipfit.cost.mapping.plan import stages, ways_to_hold
 from chipfit.errors import MappingError
 from chipfit.hardware.load import load_target
 from chipfit.hardware.target import TENSORS, Arithmetic, Array, MemoryLevel, Target
@@ -176,7 +167,7 @@ OBJECTIVES = {
     nests(24),
     st.sampled_from([MapSpace(), MapSpace(ragged=False), MapSpace(imperfect=True)]),
     st.sampled_from([(4, 4, 4, 4), (8, 4, 4, 8), (3, 4, 2, 12), (4, 4, 2, 20)]),
-    st.sampled_from([*RULES.values(), Rules(skips=True)]),
+    st.sampled_from([*RULES.values(), Rules(skips=True), Rules(union=False, slides=True)]),
 )
 def test_the_search_finds_the_best_of_everything(target, loops, space, bits, rules):
     widths = Widths(input=bits[0], weight=bits[1], output=bits[2], partial_sum=bits[3])
@@ -195,6 +186,34 @@ def test_the_search_finds_the_best_of_everything(target, loops, space, bits, rul
         found = evaluate(answer.mapping, loops, target, widths, **extra)
         assert found is not None
         assert measure(found) == pytest.approx(best, rel=1e-7), objective
+
+
+@pytest.mark.parametrize("rules", [RULES["timeloop"], RULES["chipfit"]], ids=["tiles", "union"])
+def test_rows_that_no_tile_needs_are_not_taken_for_needed(rules):
+    """Strides and dilations leave gaps between tiles, so that several take less than one."""
+    level = MemoryLevel(name="L0", word_bits=4, read_energy_j=4096.0, write_energy_j=4096.0, source="")
+    buffer = MemoryLevel(
+        name="L1", word_bits=4, read_energy_j=0.0, write_energy_j=512.0, source="", size_bits=96
+    )
+    target = Target(
+        name="toy", description="", source="", clock_hz=1.0, native_bits=8, partial_sum_bits=16,
+        arithmetic=Arithmetic(multiply_j=1.0, multiply_bits=8, add_j=0.0, add_bits=16, source=""),
+        levels=(level, buffer),
+        arrays=(Array(name="A0", below="L0", rows=3, columns=4, row_dimensions=DIMENSIONS,
+                      column_dimensions=DIMENSIONS),),
+    )  # fmt: skip
+    widths = Widths(input=4, weight=4, output=4, partial_sum=4)
+    for loops in (Loops(N=4, P=2, S=2, stride=(2, 1), dilation=(1, 2)), Loops(K=2, P=7, stride=(3, 1))):
+        for space in (MapSpace(ragged=False), MapSpace()):
+            best = min(c.energy_j for c in everything(loops, target, widths, space, rules))
+            answer = find(
+                loops, target, widths, mac_energy_j=3.0, streamed_words=2.0, space=space, rules=rules
+            )
+            counts = evaluate(
+                answer.mapping, loops, target, widths, mac_energy_j=3.0, streamed_words=2.0, rules=rules
+            )
+            assert answer.gap == 0
+            assert counts.energy_j == pytest.approx(best, rel=1e-7)
 
 
 @pytest.mark.parametrize("target", ["eyeriss", "eyeriss_synergy", "tpu_like", "edge_npu", "eye16"])

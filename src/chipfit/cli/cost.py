@@ -244,7 +244,7 @@ def _named(what: str, name: str, known: Mapping[str, _Kind]) -> _Kind:
 def _estimator(name: str, search: _Search, zeros: Zeros | None) -> AbstractEstimator:
     if name == "analytical":
         from chipfit.cost.mapping.analytical import Analytical
-        from chipfit.cost.mapping.mapper import RULES, SPACES
+        from chipfit.cost.mapping.model import RULES, SPACES
 
         return Analytical(
             objective=search.objective,
@@ -304,12 +304,28 @@ def _print_cost(report: CostReport, page: str | None = None) -> None:
             ("MACs", si(report.macs)),
             ("parameters", si(report.parameters)),
             ("utilisation", percent(report.utilization)),
+            *_map_space(report),
             ("method", report.method),
             ("known error", report.error),
             *([("page", page)] if page else []),
         ],
     )  # fmt: skip
     print_warnings(console, report.warnings)
+
+
+def _map_space(report: CostReport) -> list[tuple[str, str]]:
+    """How many mappings there are, and how many had to be looked at."""
+    from chipfit.units import many, percent, si
+
+    layers = [layer for layer in report.layers if layer.mappings]
+    if not layers:
+        return []
+    unproven = [layer.gap for layer in layers if layer.gap > 0]
+    sure = "all proven the best"
+    if unproven:
+        sure = f"{len(unproven)} of {len(layers)} at most {percent(max(unproven))} above the best"
+    sizes = f"{many(min(v.mappings for v in layers))} to {many(max(v.mappings for v in layers))} a layer"
+    return [("mappings", f"{sizes}, of which {si(sum(v.priced for v in layers))} worked out in all; {sure}")]
 
 
 def _imbalance(layer: LayerCost) -> str:

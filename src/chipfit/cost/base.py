@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
+
 from chipfit.cost.mac import unknown_weights
 from chipfit.cost.residence import (
     Extra,
@@ -26,7 +28,9 @@ from chipfit.units import binary
 from chipfit.workload.network import Layer, Network, Tensor
 
 if TYPE_CHECKING:
-    from chipfit.cost.mapping import mapper
+    from jaxtyping import Float
+
+    from chipfit.cost.mapping import model
     from chipfit.cost.sparse.detail import SparseDetail
 
 
@@ -59,8 +63,10 @@ class LayerCost:
     all processing elements could do in the time. `energy_by_component_j` sums to `energy_j`;
     `latency_by_component_s` has the time each part alone would need, of which the largest is `latency_s`.
     `mapping` is a printable loop nest, `plan` the same in plain data, where the estimator has one
-    (`mapping.explain` says what it does). `sparse` is what an array that skips zeros did. `input_bits`,
-    `weight_bits` and `accumulator_bits` are the widths that were priced.
+    (`mapping.explain` says what it does). It is one of `mappings`: `priced` were worked out, bounds decided
+    on the others; `gap` is how far it may lie above the best of them, as a fraction. `sparse` is what an
+    array that skips zeros did. `input_bits`, `weight_bits` and `accumulator_bits` are the widths that were
+    priced.
     """
 
     name: str
@@ -75,7 +81,9 @@ class LayerCost:
     accumulator_bits: int = 0
     mapping: str = ""
     gap: float = 0.0
-    plan: mapper.Mapping | None = None
+    mappings: int = 0
+    priced: int = 0
+    plan: model.Mapping | None = None
     sparse: SparseDetail | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +103,8 @@ class LayerCost:
             "latency_by_component_s": dict(self.latency_by_component_s),
             "mapping": self.mapping,
             "gap": self.gap,
+            "mappings": self.mappings,
+            "pruned": max(0, self.mappings - self.priced),
             **({} if self.sparse is None else {"sparse": self.sparse.to_json()}),
         }
 
@@ -237,6 +247,19 @@ class AbstractEstimator(ABC):
             return found
         extras = [vector_work(layer, target) for layer in layers]
         return [_with(c, e, target) if e is not None else c for c, e in zip(found, extras, strict=True)]
+
+    @final
+    def table(self, layers: Sequence[Layer], target: Target) -> Float[np.ndarray, "layer quantity"]:
+        """The costs of layers in one array: energy (J), latency (s), main-memory traffic (bits).
+
+        What `costs` says, for layers that may be variants of each other.
+
+        Raises:
+            MappingError: a layer cannot run on the target.
+        """
+        found = [cost.cost for cost in self.costs(layers, target)]
+        rows = [(cost.energy_j, cost.latency_s, cost.dram_bits) for cost in found]
+        return np.array(rows, np.float64).reshape(len(rows), 3)
 
     @final
     def estimate(self, network: Network, target: Target) -> CostReport:

@@ -15,13 +15,16 @@ import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chipfit.cost.gates.table import WeightTable, load_table
 from chipfit.errors import TableError
 from chipfit.hardware.target import Target
 from chipfit.workload.network import Layer
+
+if TYPE_CHECKING:
+    from chipfit.cost.gates.table import WeightTable
 
 _SPREAD = 1 / 4
 
@@ -88,4 +91,6 @@ def _table(file: str) -> WeightTable:
 
 @functools.lru_cache(maxsize=16)
 def _read(path: Path, changed: int) -> WeightTable:
+    from chipfit.cost.gates.table import load_table  # few targets have a table
+
     return load_table(path)

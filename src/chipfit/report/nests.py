@@ -206,6 +206,8 @@ def layers(document: Mapping[str, Any]) -> list[LayerText]:
                 f"{row['accumulator_bits']} bit · {units.percent(row['utilization'])} of all multipliers · "
             )
         about += f"{units.binary(row['dram_bits'])} over {document['main_memory']}"
+        if row.get("mappings"):
+            about += f" · {_chosen(row)}"
         found.append(
             LayerText(
                 name=row["name"],
@@ -363,6 +365,12 @@ def _loop(loop: Mapping[str, Any]) -> str:
 def _side(side: Mapping[str, Any]) -> str:
     shared = {"": "", "output": ", sums added up"}.get(side["shares"], f", {side['shares']} to all")
     return f"{side['side']}{shared}"
+
+
+def _chosen(row: Mapping[str, Any]) -> str:
+    """Of how many mappings this one is, and how sure it is that none is better."""
+    sure = "proven the best" if row["gap"] == 0 else f"at most {units.percent(row['gap'])} above the best"
+    return f"{sure} of {units.many(row['mappings'])} mappings"
 
 
 def _about_memory(memory: Mapping[str, Any]) -> str:

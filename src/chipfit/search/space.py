@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from chipfit.cost.base import AbstractEstimator, CostReport, LayerCost
+from chipfit.cost.base import AbstractEstimator, CostReport
 from chipfit.hardware.target import Target
 from chipfit.workload.network import Layer, Network, Tensor
 
@@ -222,20 +222,42 @@ def cost_tables(
     variable = [layer for layer in template.layers if layer.name in space.widths]
     fixed = [layer for layer in template.layers if layer.name not in space.widths]
     writer = {t.name: layer for layer in template.layers for t in layer.outputs}
+    choices = [_variants(space, layer, writer) for layer in variable]
+    every = [variant for choice in choices for variant in (*choice.layers, *choice.writers)]
+    costs = _table(every, target, estimator)
     tables: list[LayerTable] = []
-    for layer in variable:
-        tables.append(_table(space, layer, writer, target, estimator))
+    for layer, choice in zip(variable, choices, strict=True):
+        own, writers, costs = np.split(costs, np.cumsum([len(choice.layers), len(choice.writers)]))
+        if choice.writers:
+            difference = writers[0::2] - writers[1::2]
+            difference[:, 3] = 0.0
+            own = own + difference
+        group_in, group_out = (space.group_of(layer.name, output=o) for o in (False, True))
+        tables.append(
+            LayerTable(
+                layer=layer.name,
+                options=choice.options,
+                costs=own,
+                group_in=group_in.name if group_in else None,
+                group_out=group_out.name if group_out else None,
+            )
+        )
         advance(1)
-    rest = np.zeros(len(QUANTITY_ORDER))
-    for layer in fixed:
-        rest += _quantities(layer, estimator.costs([layer], target)[0])
+    rest = _table(fixed, target, estimator).sum(axis=0)
     rest[3] += template.peak_activation_bits
     return tables, rest
 
 
-def _table(
-    space: Space, layer: Layer, writer: Mapping[str, Layer], target: Target, estimator: AbstractEstimator
-) -> LayerTable:
+@dataclass(frozen=True, kw_only=True)
+class _Variants:
+    """A layer at each option; `writers`: who writes its input, at its width and at 8 bits by turns."""
+
+    options: tuple[tuple[LayerChoice, int | None, int | None], ...]
+    layers: list[Layer]
+    writers: list[Layer]
+
+
+def _variants(space: Space, layer: Layer, writer: Mapping[str, Layer]) -> _Variants:
     group_in, group_out = (space.group_of(layer.name, output=o) for o in (False, True))
     options = tuple(
         (widths, kept_in, kept_out)
@@ -255,22 +277,18 @@ def _table(
             writers.append(with_channels(_writing(source, layer.inputs[0].name, bits), 1.0, part_in))
             reference = _writing(source, layer.inputs[0].name, 8)
             writers.append(with_channels(reference, 1.0, part_in))
-    costs = np.array(
-        [_quantities(a, c) for a, c in zip(layers, estimator.costs(layers, target), strict=True)]
-    )
-    if source is not None:
-        found = estimator.costs(writers, target)
-        written = np.array([_quantities(a, c) for a, c in zip(writers, found, strict=True)])
-        difference = written[0::2] - written[1::2]
-        difference[:, 3] = 0.0
-        costs = costs + difference
-    return LayerTable(
-        layer=layer.name,
-        options=options,
-        costs=costs,
-        group_in=group_in.name if group_in else None,
-        group_out=group_out.name if group_out else None,
-    )
+    return _Variants(options=options, layers=layers, writers=writers)
+
+
+def _table(
+    layers: list[Layer], target: Target, estimator: AbstractEstimator
+) -> Float[np.ndarray, "layer quantity"]:
+    """Costs of layers, and the memory of their weights."""
+    weights = [
+        layer.weight.size_bits if layer.weight is not None and layer.weight.constant else 0
+        for layer in layers
+    ]
+    return np.column_stack([estimator.table(layers, target), np.array(weights, np.float64)])
 
 
 def _with_widths(space: Space, layer: Layer, widths: LayerChoice) -> Layer:
@@ -293,11 +311,6 @@ def _writing(layer: Layer, tensor: str, bits: int) -> Layer:
     """The layer with one of its outputs at `bits`, and the rest at 8."""
     outputs = tuple(replace(t, bits=bits if t.name == tensor else 8, floating=False) for t in layer.outputs)
     return replace(layer, outputs=_distinct(outputs))
-
-
-def _quantities(layer: Layer, cost: LayerCost) -> Float[np.ndarray, " quantity"]:
-    weight = layer.weight.size_bits if layer.weight is not None and layer.weight.constant else 0
-    return np.array([cost.cost.energy_j, cost.cost.latency_s, cost.cost.dram_bits, float(weight)])
 
 
 def stored_tensors(template: Network, widths: Iterable[str]) -> frozenset[str]:

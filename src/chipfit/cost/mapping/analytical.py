@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chipfit.cost.base import AbstractEstimator, Cost, LayerCost
 from chipfit.cost.mac import mac_energy_j
-from chipfit.cost.mapping import cache
-from chipfit.cost.mapping.mapper import (
+from chipfit.cost.mapping import cache, model
+from chipfit.cost.mapping.cache import Known
+from chipfit.cost.mapping.model import (
     OBJECTIVES,
+    ORDER,
     RULES,
-    Answer,
-    Counts,
-    Mapping,
     MapSpace,
     Rules,
-    Stage,
     Widths,
-    check_fits,
-    evaluate,
-    find,
-    stages,
 )
-from chipfit.cost.mapping.nest import ORDER
+from chipfit.cost.mapping.plan import Stage, stages
+from chipfit.cost.mapping.room import check_fits, mappings
 from chipfit.cost.traffic import streamed, traffic_cost
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import TENSORS, Target
@@ -38,20 +33,24 @@ class Analytical(AbstractEstimator):
 
     `objective` is 'energy', 'latency', 'edp' (energy times latency) or 'dram' (traffic); `space`
     says which mappings are looked at, `rules` what is counted. No layer takes more than `slower` times its
-    least latency: the least energy alone leaves most of an array idle. Layers without a nest, and what fused
-    layers read besides, pass through the main memory once.
+    least latency: the least energy alone leaves most of an array idle. A score may lie above the best by a
+    fraction of `tolerance`, which takes less time to prove; the `gap` of a cost says how far. Layers
+    without a nest, and what fused layers read besides, pass through the main memory once.
     """
 
     objective: str = "edp"
     space: MapSpace = field(default_factory=MapSpace)
     rules: Rules = RULES["chipfit"]
     slower: float = math.inf
+    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
             raise MappingError(f"unknown objective '{self.objective}'{nearest(self.objective, OBJECTIVES)}")
         if not self.slower >= 1:
             raise MappingError(f"slower is {self.slower:g}: a layer takes at least 1 times its least latency")
+        if not self.tolerance >= 0:
+            raise MappingError(f"tolerance is {self.tolerance:g}: a fraction of the best score, at least 0")
 
     @property
     def method(self) -> str:
@@ -77,22 +76,33 @@ class Analytical(AbstractEstimator):
         Raises:
             MappingError: not even single elements fit the memories of the target.
         """
-        if layer.loops is None:
-            return traffic_cost(layer, target)
-        job = _job(layer, layer.loops, target)
-        how = _How(objective=self.objective, space=self.space, rules=self.rules)
-        try:
-            if math.isfinite(self.slower):
-                fastest = _search_for(job, target, replace(how, objective="latency"))
-                counts = _count(job, fastest.mapping, target, self.rules)
-                assert counts is not None, "the mapper returned a mapping that does not fit"
-                how = replace(how, most_cycles=self.slower * counts.cycles)
-            answer = _search_for(job, target, how)
-        except MappingError:
-            # Searches are shared and know no names; whoever asked is told with them.
-            _find(job, target, how, layer.name)
-            raise
-        return replace(_priced(layer, job, answer.mapping, target, self.rules), gap=answer.gap)
+        return self.layers((layer,), target)[0]
+
+    def layers(self, layers: Sequence[Layer], target: Target) -> list[LayerCost]:
+        """The costs of several layers, in their order; layers that differ only in names are priced once.
+
+        Raises:
+            MappingError: of a layer not even single elements fit the memories of the target.
+        """
+        jobs = [_job(layer, layer.loops, target) if layer.loops is not None else None for layer in layers]
+        first = {job: layer for job, layer in zip(reversed(jobs), reversed(layers), strict=True) if job}
+        how = _How(objective=self.objective, space=self.space, rules=self.rules, tolerance=self.tolerance)
+        found = {job: self._priced(first[job], job, known, target)
+                 for job, known in _answers(first, target, how, self.slower).items()}  # fmt: skip
+        return [
+            traffic_cost(layer, target)
+            if job is None
+            else replace(found[job], name=layer.name, operator=layer.operator)
+            for layer, job in zip(layers, jobs, strict=True)
+        ]
+
+    def _priced(self, layer: Layer, job: _Job, known: Known, target: Target) -> LayerCost:
+        return replace(
+            _cost_of(layer, job, known, target),
+            gap=known.answer.gap,
+            mappings=mappings(job.loops, target, self.space),
+            priced=known.answer.priced,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +123,7 @@ class _How:
     objective: str
     space: MapSpace
     rules: Rules
+    tolerance: float
     most_cycles: float = math.inf
 
 
@@ -140,21 +151,68 @@ def _bare(target: Target) -> Target:
     return replace(target, name="", description="", source="", sources=None)
 
 
-def _search_for(job: _Job, target: Target, how: _How) -> Answer:
-    """The mapping of a job, searched once for all jobs that differ in nothing that matters to it."""
-    word_bits = tuple({level.word_bits for level in target.levels})
-    widths = job.widths
-    alike = Widths(
-        input=_widest_alike(widths.input, word_bits),
-        weight=_widest_alike(widths.weight, word_bits),
-        output=_widest_alike(widths.output, word_bits),
-        partial_sum=_widest_alike(widths.partial_sum, word_bits),
-    )
-    job = replace(job, widths=alike)
+def _answers(jobs: Mapping[_Job, Layer], target: Target, how: _How, slower: float) -> dict[_Job, Known]:
+    """The mapping of each job, searched once for all that differ in nothing that matters to it."""
+    bare, word_bits = _bare(target), tuple({level.word_bits for level in target.levels})
+    alike: dict[_Job, dict[_Job, float]] = {}  # by what is left: energy that every mapping takes
+    for job in jobs:
+        widths = Widths(**{name: _widest_alike(bits, word_bits) for name, bits in vars(job.widths).items()})
+        rest = replace(job, widths=widths, mac_energy_j=0.0, streamed_energy_j=0.0)
+        alike.setdefault(rest, {})[job] = job.mac_energy_j + job.streamed_energy_j
+    found: dict[_Job, Known] = {}
+    for rest, energies in alike.items():
+        try:
+            if math.isfinite(slower):
+                fastest = _map(rest, bare, replace(how, objective="latency"))
+                known = _shared(
+                    rest, energies.values(), bare, replace(how, most_cycles=slower * fastest.counts.cycles)
+                )
+            else:
+                known = _shared(rest, energies.values(), bare, how)
+        except MappingError:
+            # Searches are shared and know no names; whoever asked is told with them.
+            _find(rest, target, how, jobs[next(iter(energies))].name)
+            raise
+        found |= {job: known[energy] for job, energy in energies.items()}
+    return found
+
+
+def _shared(rest: _Job, energies: Iterable[float], bare: Target, how: _How) -> dict[float, Known]:
+    """Answers by the energy that every mapping takes (J), which decides nothing but for 'edp'.
+
+    There, the least of (fixed + e) * t over mappings is concave in what is fixed. So between two energies
+    it is at least what lies on the straight line, and a mapping that reaches the line needs no search.
+    """
+    order = sorted(set(energies))
     if how.objective != "edp":
-        # What every mapping takes alike decides nothing.
-        job = replace(job, mac_energy_j=0.0, streamed_energy_j=0.0)
-    return _map(job, _bare(target), how)
+        return dict.fromkeys(order, _map(rest, bare, how))
+    found = {e: _map(replace(rest, mac_energy_j=e), bare, how) for e in {order[0], order[-1]}}
+
+    def between(low: int, high: int) -> None:
+        if high - low < 2:
+            return
+        middle = (low + high) // 2
+        energy, ends = order[middle], (found[order[low]], found[order[high]])
+        part = (energy - order[low]) / (order[high] - order[low])
+        bounds = [known.answer.score / (1 + known.answer.gap) for known in ends]
+        least = bounds[0] + part * (bounds[1] - bounds[0])
+        scores = [(known.counts.energy_j + energy) * known.counts.cycles for known in ends]
+        better = ends[scores[1] < scores[0]]
+        gap = max(0.0, min(scores) / least - 1)
+        if gap > max(_ROUNDING, how.tolerance):
+            found[energy] = _map(replace(rest, mac_energy_j=energy), bare, how)
+        else:
+            gap = 0.0 if gap < _ROUNDING else gap
+            found[energy] = replace(better, answer=replace(better.answer, score=min(scores), gap=gap))
+        between(low, middle)
+        between(middle, high)
+
+    between(0, len(order) - 1)
+    return found
+
+
+#: Scores that differ by less are equal, as for the search.
+_ROUNDING = 1e-9
 
 
 #: Wider elements than any (bits).
@@ -181,12 +239,14 @@ def _widest_alike(bits: int, word_bits: tuple[int, ...]) -> int:
 
 
 @functools.lru_cache(maxsize=65536)
-def _map(job: _Job, bare: Target, how: _How) -> Answer:
+def _map(job: _Job, bare: Target, how: _How) -> Known:
     return cache.remembered(repr((job, bare, how)), lambda: _find(job, bare, how, ""))
 
 
-def _find(job: _Job, target: Target, how: _How, label: str) -> Answer:
-    return find(
+def _find(job: _Job, target: Target, how: _How, label: str) -> Known:
+    from chipfit.cost.mapping.mapper import evaluate, find  # slow to import, and not needed for known answers
+
+    answer = find(
         job.loops,
         target,
         job.widths,
@@ -198,25 +258,22 @@ def _find(job: _Job, target: Target, how: _How, label: str) -> Answer:
         space=how.space,
         most_cycles=how.most_cycles,
         rules=how.rules,
+        tolerance=how.tolerance,
     )
-
-
-def _count(job: _Job, mapping: Mapping, target: Target, rules: Rules) -> Counts | None:
-    return evaluate(
-        mapping,
+    counts = evaluate(
+        answer.mapping,
         job.loops,
         target,
         job.widths,
-        mac_energy_j=job.mac_energy_j,
         streamed_words=job.streamed_words,
-        streamed_energy_j=job.streamed_energy_j,
-        rules=rules,
+        rules=how.rules,
     )
-
-
-def _priced(layer: Layer, job: _Job, mapping: Mapping, target: Target, rules: Rules) -> LayerCost:
-    counts = _count(job, mapping, target, rules)
     assert counts is not None, "the mapper returned a mapping that does not fit"
+    return Known(answer=answer, counts=counts)
+
+
+def _cost_of(layer: Layer, job: _Job, known: Known, target: Target) -> LayerCost:
+    counts, mapping = known.counts, known.answer.mapping
     parts = stages(target)
     memory = target.main_memory
     energy = {"MAC": job.mac_energy_j}
@@ -229,7 +286,7 @@ def _priced(layer: Layer, job: _Job, mapping: Mapping, target: Target, rules: Ru
         if stage.array is not None and stage.array.hop_energy_j:
             energy[stage.array.name] = float(counts.hops[i].sum()) * stage.array.hop_energy_j
     energy[memory.name] += job.streamed_energy_j
-    latency_s = max(latency.values())
+    latency_s = counts.cycles / target.clock_hz
     if target.static_power_w:
         energy["static"] = target.static_power_w * latency_s
     return LayerCost(
@@ -252,7 +309,7 @@ def _priced(layer: Layer, job: _Job, mapping: Mapping, target: Target, rules: Ru
     )
 
 
-def describe(mapping: Mapping, parts: Sequence[Stage]) -> str:
+def describe(mapping: model.Mapping, parts: Sequence[Stage]) -> str:
     """A mapping as people read it, outermost first: loops of each memory, then what runs in parallel."""
     lines: list[str] = []
     for i, stage in enumerate(parts):

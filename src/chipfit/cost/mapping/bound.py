@@ -28,7 +28,8 @@ from typing import NamedTuple
 import numpy as np
 
 from chipfit.cost.mapping.lattice import Lattice, fast, sweep, sweep_down
-from chipfit.cost.mapping.nest import INPUT, OUTPUT, RELEVANT, WEIGHT, Chip, Flags, Floats, Ints
+from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Flags, Floats, Ints
+from chipfit.cost.mapping.nest import Chip
 from chipfit.cost.mapping.plan import Plan
 
 CLASSES = 6  # stationary: input, weight, output; the same with reuse that runs on outwards
@@ -51,7 +52,8 @@ class Work(NamedTuple):
         waits; cycles of the memory further in, of this one, of the main memory, each fixed and for a visit;
         of those still further in. seen: [step, tile, steps without adding up, :] energy,
         cycles and what waits, of the best label; values: scratch (9). fans: [group, i]
-        most processing elements that arrays of groups before can have at work on tile i.
+        most processing elements that arrays of groups before can have at work on tile i. floor: [i] least
+        cycles that memories need where i is the block of the innermost array (tiles).
         listed_at: factors (8), tile, (of the first entry) how many, way inside.
     """
 
@@ -70,6 +72,7 @@ class Work(NamedTuple):
     seen: Floats
     values: Floats
     fans: Floats
+    floor: Floats
 
 
 @fast

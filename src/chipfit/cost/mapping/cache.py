@@ -1,9 +1,9 @@
 """Answers of searches, kept on disk.
 
-One database in the user's cache folder holds the answer of every search under a hash of all that matters to
-it: the nest, the widths, the target's numbers, the objective, the map space, the rules, and the text of the
-modules that search. Several processes may use it at once; it may be deleted at any time; where it cannot be
-read or written, searches are done again.
+One database in the user's cache folder holds the answer of every search, and what its mapping takes, under
+a hash of all that matters to it: the nest, the widths, the numbers of the target, the objective, the map
+space, the rules, and the text of the modules that search. Several processes may use it at once; it may be
+deleted at any time; where it cannot be read or written, searches are done again.
 """
 
 from __future__ import annotations
@@ -16,16 +16,26 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chipfit.cost.mapping.mapper import Answer, Mapping
+import numpy as np
+
+from chipfit.cost.mapping.model import Answer, Counts, Mapping
 
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID"
 
 #: Longer than another process takes for one entry (s); who cannot wait works without the cache.
 _PATIENCE_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """The answer of a search and what its mapping takes; for energies, only words and cycles are kept."""
+
+    answer: Answer
+    counts: Counts = field(compare=False)
 
 
 def place() -> Path:
@@ -34,7 +44,7 @@ def place() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "chipfit" / "mappings.sqlite"
 
 
-def remembered(question: str, search: Callable[[], Answer]) -> Answer:
+def remembered(question: str, search: Callable[[], Known]) -> Known:
     """The answer to a question, from the disk or from a search, which is then kept.
 
     Args:
@@ -45,17 +55,30 @@ def remembered(question: str, search: Callable[[], Answer]) -> Answer:
     known = _read(key)
     if known is not None:
         return known
-    answer = search()
-    _write(key, answer)
-    return answer
+    found = search()
+    _write(key, found)
+    return found
 
 
 @functools.cache
 def _program() -> str:
     """A hash of the modules that search."""
     text = hashlib.sha256()
-    for name in ("nest.py", "lattice.py", "plan.py", "bound.py", "pricing.py", "search.py", "mapper.py"):
-        text.update(Path(__file__).with_name(name).read_bytes())
+    for name in (
+        "model",
+        "sizes",
+        "room",
+        "rows",
+        "options",
+        "nest",
+        "lattice",
+        "plan",
+        "bound",
+        "pricing",
+        "search",
+        "mapper",
+    ):
+        text.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     return text.hexdigest()
 
 
@@ -77,7 +100,7 @@ def _database() -> sqlite3.Connection | None:
     return _open.database
 
 
-def _read(key: bytes) -> Answer | None:
+def _read(key: bytes) -> Known | None:
     with contextlib.suppress(sqlite3.Error, OSError):
         database = _database()
         found = database and database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
@@ -85,19 +108,24 @@ def _read(key: bytes) -> Answer | None:
     return None
 
 
-def _write(key: bytes, answer: Answer) -> None:
+def _write(key: bytes, found: Known) -> None:
     with contextlib.suppress(sqlite3.Error, OSError):
         if database := _database():
-            text = json.dumps(asdict(answer))
+            text = json.dumps(asdict(found), default=np.ndarray.tolist)
             database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
 
 
-def _parsed(text: object) -> Answer | None:
+def _parsed(text: object) -> Known | None:
     """The answer of an entry; None if something has spoilt it."""
     try:
         values: dict[str, Any] = json.loads(str(text))
-        mapping = {name: _tuples(value) for name, value in values.pop("mapping").items()}
-        return Answer(mapping=Mapping(**mapping), **values)
+        answer, counts = values["answer"], values["counts"]
+        mapping = {name: _tuples(value) for name, value in answer.pop("mapping").items()}
+        arrays = {name: np.array(counts.pop(name)) for name in ("reads", "writes", "hops", "stage_cycles")}
+        return Known(
+            answer=Answer(mapping=Mapping(**mapping), **answer),
+            counts=Counts(**arrays, **counts),
+        )
     except (ValueError, TypeError, AttributeError, KeyError):
         return None
 

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from chipfit.cost.base import CostReport, LayerCost, in_target_format
-from chipfit.cost.mapping.mapper import Mapping, Stage, Widths, evaluate, stages
-from chipfit.cost.mapping.nest import ORDER, covered
+from chipfit.cost.mapping.mapper import evaluate
+from chipfit.cost.mapping.model import ORDER, Mapping, Widths
+from chipfit.cost.mapping.plan import Stage, stages
+from chipfit.cost.mapping.rows import covered
 from chipfit.cost.residence import inner_target
 from chipfit.hardware.target import TENSORS, Target, words
 from chipfit.workload.network import DIMENSIONS, RELEVANT, Layer, Loops, Network
@@ -224,7 +226,7 @@ def _covered(loops: Loops, extent: dict[str, int], outputs: str, kernel: str, si
     found = np.zeros(2)
     whole: dict[str, int] = dict(zip(DIMENSIONS, loops.bounds, strict=True))
     steps = (loops.stride[side], loops.dilation[side], loops.padding[side])
-    covered(whole[outputs], whole[kernel], extent[outputs], extent[kernel], *steps, 0, found)
+    covered(whole[outputs], whole[kernel], extent[outputs], extent[kernel], *steps, 0, 0, found)
     return int(found[1])
 
 

@@ -5,17 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chipfit.cost.mapping.mapper import (
-    RULES,
-    SPACES,
-    Counts,
-    Mapping,
-    MapSpace,
-    Rules,
-    Widths,
-    evaluate,
-    find,
-)
+from chipfit.cost.mapping.mapper import evaluate, find
+from chipfit.cost.mapping.model import RULES, SPACES, Counts, Mapping, MapSpace, Rules, Widths
 from chipfit.errors import MappingError
 from chipfit.hardware.target import Target
 from chipfit.workload.network import Loops

@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-from chipfit.cost.mapping.nest import INPUT, RELEVANT, Floats, Ints, covered
+from chipfit.cost.mapping.model import INPUT, RELEVANT, Floats, Ints, MapSpace
+from chipfit.cost.mapping.rows import covered
+from chipfit.cost.mapping.sizes import sizes_of
 from chipfit.errors import MappingError
 from chipfit.workload.network import Loops
-
-
-@dataclass(frozen=True, kw_only=True)
-class MapSpace:
-    """Which mappings are looked at.
-
-    Tiles divide the tiles that they are cut from. `ragged` also lets the processing elements of an
-    array not divide the whole bound (the last round is not full); `imperfect` also allows tiles
-    that cut the bound into any number of equal parts but for the last.
-    """
-
-    ragged: bool = True
-    imperfect: bool = False
-
-    def __str__(self) -> str:
-        if self.imperfect:
-            return "tiles of any number of equal parts"
-        return "tiles that divide" + (", ragged arrays" if self.ragged else "")
-
 
 _OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 
@@ -55,7 +37,7 @@ class Lattice(NamedTuple):
     at: [d, i] index of the size of tile i (8, tiles).
     visits: [t, i] how often loops outside tile i that tensor t does not depend on step (3, tiles).
     elements: [input | weight | output, i] in tile i (3, tiles).
-    hull: input fetched when every block of this extent is fetched once (tiles).
+    hull: the least input fetched when every block of this extent is fetched once (tiles).
     rows: [P extent, R extent, 0 sum | 1 most] as `nest.covered`; columns: [Q extent, S extent, ...].
     """
 
@@ -153,127 +135,48 @@ _MOST_TILES = 4_000_000
 _KEPT_TILES = 100_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Sizes:
-    """Sizes of tiles along one dimension, as in `Lattice`; `extents` of blocks, sizes first."""
-
-    size: Ints
-    rounds: Floats
-    covers: Ints
-    covering: Ints
-    ups: Ints
-    upping: Ints
-    pairs: Ints  # [tile, processing elements, extent] by block
-    blocks: Floats
-    by_block: Ints
-    block_of: Ints
-    extent_of: Ints
-    extents: Ints
-
-
-@functools.lru_cache(maxsize=4096)
-def _sizes(size: int, most: int, space: MapSpace) -> _Sizes:
-    """Sizes of tiles along a dimension, for at most `most` processing elements along it."""
-    sizes = _divisors(size)
-    if space.imperfect:
-        sizes = sorted({*sizes, *_rounds(size)})
-    index = {s: i for i, s in enumerate(sizes)}
-    n, last = len(sizes), len(sizes) - 1
-    ups = [[i, *(j for j in range(i + 1, n) if sizes[j] % s == 0 or j == last)] for i, s in enumerate(sizes)]
-    covers = [[j for j in up[1:] if not any(j in ups[k][1:] for k in up[1:] if k != j)] for up in ups]
-    extents = list(sizes)
-    block_of = np.full((n, min(most, size) + 1), -1, np.int64)
-    extent_of = np.zeros((n, min(most, size) + 1), np.int64)
-    pairs: list[tuple[int, int, int, int]] = []
-    for i, s in enumerate(sizes):
-        tiles = -(-size // s)
-        factors = {1, *(other // s for other in sizes if other % s == 0)}
-        if space.imperfect:
-            factors.add(tiles)
-        if space.ragged:
-            factors.update(_rounds(tiles))
-        for f in sorted(factors):
-            extent = min(s * f, size)
-            if f > most:
-                continue
-            block = index.get(extent, last)
-            if extent not in index:
-                index_of_extent = extents.index(extent) if extent in extents[n:] else len(extents)
-                if index_of_extent == len(extents):
-                    extents.append(extent)
-            else:
-                index_of_extent = index[extent]
-            pairs.append((block, i, f, index_of_extent))
-            block_of[i, f], extent_of[i, f] = block, index_of_extent
-    pairs.sort()
-    table = np.array(pairs, np.int64)
-    sides = [-(-size // (sizes[i] * f)) for _, i, f, _ in pairs]
-    return _Sizes(
-        size=np.array(sizes, np.int64),
-        rounds=np.array([-(-size // s) for s in sizes], np.float64),
-        covers=_padded(covers),
-        covering=np.array([len(c) for c in covers], np.int64),
-        ups=_padded(ups),
-        upping=np.array([len(u) for u in ups], np.int64),
-        pairs=table[:, 1:].T.copy(),
-        blocks=np.array(sides, np.float64),
-        by_block=np.searchsorted(table[:, 0], np.arange(n + 1)),
-        block_of=block_of,
-        extent_of=extent_of,
-        extents=np.array(extents, np.int64),
-    )
-
-
-def _padded(rows: list[list[int]]) -> Ints:
-    width = max(1, *(len(row) for row in rows))
-    return np.array([[*row, *[0] * (width - len(row))] for row in rows], np.int64)
-
-
-def _divisors(number: int) -> list[int]:
-    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
-    return sorted({*small, *(number // d for d in small)})
-
-
-def _rounds(number: int) -> list[int]:
-    """The fewest to take in each round, for any number of rounds."""
-    found: list[int] = []
-    value = number
-    while value >= 1:
-        found.append(value)
-        if value == 1:
-            break
-        rounds = -(-number // (value - 1))
-        value = -(-number // rounds)
-    return found
-
-
 @functools.lru_cache(maxsize=4096)
 def _hulls(
-    size: int, kernel: int, stride: int, dilation: int, padding: int, skips: int, most: int, space: MapSpace
+    size: int,
+    kernel: int,
+    stride: int,
+    dilation: int,
+    padding: int,
+    skips: int,
+    run: int,
+    most: int,
+    space: MapSpace,
 ) -> Floats:
     """[output extent, kernel extent, sum | most] rows of the input, as `nest.covered`."""
-    across, along = _sizes(size, most, space).extents, _sizes(kernel, most, space).extents
+    across, along = sizes_of(size, most, space).extents, sizes_of(kernel, most, space).extents
     table = np.zeros((len(across), len(along), 2))
     for i, extent in enumerate(across):
         for j, part in enumerate(along):
-            covered(size, kernel, int(extent), int(part), stride, dilation, padding, skips, table[i, j])
+            covered(size, kernel, int(extent), int(part), stride, dilation, padding, skips, run, table[i, j])
     return table
 
 
-def lattice_of(loops: Loops, shape: Ints, most: int, space: MapSpace) -> Lattice:
+def lattice_of(
+    loops: Loops, shape: Ints, most: int, space: MapSpace, *, union: bool = True, slides: bool = False
+) -> Lattice:
     """The tiles of a nest for arrays of at most `most` processing elements; not to be written to.
+
+    If tiles slide, `rows` and `columns` have the least that they fetch: each row once for each cut of the
+    kernel. `union`: whether elements share what their tiles have in common, or only identical tiles.
 
     Raises:
         MappingError: there are too many.
     """
-    tiles = math.prod(len(_sizes(b, most, space).size) for b in loops.bounds)
+    tiles = math.prod(len(sizes_of(b, most, space).size) for b in loops.bounds)
     made = _lattice_of if tiles <= _KEPT_TILES else _lattice_of.__wrapped__
-    return made(loops, tuple(int(v) for v in shape.ravel()), most, space)
+    return made(loops, tuple(int(v) for v in shape.ravel()), most, space, union, slides)
 
 
 @functools.lru_cache(maxsize=8)
-def _lattice_of(loops: Loops, shape: tuple[int, ...], most: int, space: MapSpace) -> Lattice:
-    axes = [_sizes(b, most, space) for b in loops.bounds]
+def _lattice_of(
+    loops: Loops, shape: tuple[int, ...], most: int, space: MapSpace, union: bool, slides: bool
+) -> Lattice:
+    axes = [sizes_of(b, most, space) for b in loops.bounds]
     many = np.array([len(axis.size) for axis in axes], np.int64)
     tiles = int(many.prod())
     if tiles > _MOST_TILES:
@@ -291,6 +194,10 @@ def _lattice_of(loops: Loops, shape: tuple[int, ...], most: int, space: MapSpace
         return table
 
     pairs = stacked("pairs")
+    both = (
+        _hulls(loops.P, loops.R, *shape[:4], loops.P * slides, most, space),
+        _hulls(loops.Q, loops.S, *shape[4:], loops.Q * slides, most, space),
+    )
     lattice = Lattice(
         bounds=np.array(loops.bounds, np.int64),
         many=many,
@@ -312,8 +219,23 @@ def _lattice_of(loops: Loops, shape: tuple[int, ...], most: int, space: MapSpace
         visits=np.empty((3, tiles)),
         elements=np.empty((3, tiles)),
         hull=np.empty(tiles),
-        rows=_hulls(loops.P, loops.R, *shape[:4], most, space),
-        columns=_hulls(loops.Q, loops.S, *shape[4:], most, space),
+        rows=both[0],
+        columns=both[1],
     )
     fill_lattice(lattice)
-    return lattice
+    rows, columns = (_least(part, many[k], many[k + 2], union) for k, part in enumerate(both, 4))
+    base, at = loops.N * loops.G * loops.C, lattice.at
+    return lattice._replace(hull=1.0 * base * rows[at[4], at[6]] * columns[at[5], at[7]])
+
+
+def _least(rows: Floats, outputs: int, kernel: int, union: bool) -> Floats:
+    """The least rows that blocks fetch whose tiles are at most so large, by sizes of outputs and kernel.
+
+    Between tiles, rows that a stride skips are not fetched: tiles may take less than their block. And a
+    ragged block goes by the whole bound, but may take less.
+    """
+    least = rows[:, :, 0].copy()
+    least[outputs - 1] = np.minimum(least[outputs - 1], least[outputs - 1 :].min(axis=0))
+    least[:, kernel - 1] = np.minimum(least[:, kernel - 1], least[:, kernel - 1 :].min(axis=1))
+    least = least[:outputs, :kernel]
+    return least if union else np.minimum.accumulate(np.minimum.accumulate(least, axis=0), axis=1)

@@ -7,29 +7,37 @@ import itertools
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from chipfit.cost.mapping import bound, pricing, search
 from chipfit.cost.mapping.bound import Inner, Work
-from chipfit.cost.mapping.lattice import Lattice, MapSpace, lattice_of
-from chipfit.cost.mapping.nest import Chip, Floats, Ints, Tables, count, prepare
-from chipfit.cost.mapping.plan import Holds, Plan, Stage, per_element, plan_of, stages, ways_to_hold
+from chipfit.cost.mapping.lattice import Lattice, lattice_of
+from chipfit.cost.mapping.model import (
+    EVEN,
+    OBJECTIVES,
+    RULES,
+    SPACES,
+    Answer,
+    Counts,
+    Floats,
+    Holds,
+    Ints,
+    Mapping,
+    MapSpace,
+    Rules,
+    Widths,
+)
+from chipfit.cost.mapping.nest import Chip, Tables, count, prepare
+from chipfit.cost.mapping.plan import Plan, Stage, per_element, plan_of, stages, ways_to_hold
 from chipfit.cost.mapping.pricing import Goal
+from chipfit.cost.mapping.room import check_fits, mappings, why_none
 from chipfit.cost.mapping.search import Found
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import TENSORS, Array, Target
 from chipfit.workload.network import DIMENSIONS, Loops
-
-OBJECTIVES = {
-    "energy": pricing.ENERGY,
-    "latency": pricing.LATENCY,
-    "edp": pricing.EDP,
-    "dram": pricing.ENERGY,
-}
-
 
 #: Candidates after which a search gives up and says how far it may be from the best.
 EFFORT = 5e6
@@ -45,108 +53,6 @@ _PROBES = 4
 
 #: Of this, what the search among factors that divide may take before the others are looked at.
 _GLANCE = 0.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Widths:
-    """Bits of one element of each tensor of a nest."""
-
-    input: int
-    weight: int
-    output: int
-    partial_sum: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mapping:
-    """How a nest runs on the stages of a target.
-
-    `tiles[stage][d]` is the extent along dimension d that one instance holds, the datapath's ones
-    last; `rows[stage][d]` and `columns[stage][d]` are the processing elements along d below it;
-    `stationary[stage]` is the tensor whose tile stays longest there; `holds[stage]` are the tensors
-    that it keeps (empty: as the target says). See `nest` for the rules.
-    """
-
-    tiles: tuple[tuple[int, ...], ...]
-    rows: tuple[tuple[int, ...], ...]
-    columns: tuple[tuple[int, ...], ...]
-    stationary: tuple[str, ...]
-    holds: Holds = ()
-
-    @property
-    def factors(self) -> Ints:
-        """Processing elements by stage and dimension."""
-        return np.array(self.rows, np.int64) * np.array(self.columns, np.int64)
-
-    def iterations(self, stage: int, dimension: int) -> int:
-        """Iterations of a loop of a stage in a full tile."""
-        side = self.rows[stage][dimension] * self.columns[stage][dimension]
-        return -(-self.tiles[stage][dimension] // (self.tiles[stage + 1][dimension] * side))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What is counted, where tools differ.
-
-    `union`: rows of the input that tiles of several processing elements have in common leave the
-    memory above once; else only identical tiles are shared. `drains`: a partial sum that leaves a
-    memory is read there. `padding`: zeros around the input are fetched as if they were input. `skips`:
-    rows and columns that a tile does not need are left out where they lie between others.
-    """
-
-    union: bool = True
-    drains: bool = True
-    padding: bool = False
-    skips: bool = False
-
-
-#: As this package counts, and as other tools do (facts found by comparing, not their words).
-RULES = {
-    "chipfit": Rules(),
-    "accelforge": Rules(union=False, padding=True),
-    "timeloop": Rules(union=False, drains=False, padding=True),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """What a mapping takes. Accesses are words by stage and tensor (input, weight, output)."""
-
-    reads: np.ndarray
-    writes: np.ndarray
-    hops: np.ndarray
-    stage_cycles: np.ndarray
-    energy_j: float
-    cycles: float
-    compute_cycles: float
-    dram_words: float
-
-
-_EVEN = MapSpace(ragged=False)
-
-
-#: Map spaces by name.
-SPACES = {
-    "even": _EVEN,
-    "ragged": MapSpace(),
-    "imperfect": MapSpace(imperfect=True),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The best mapping and how sure that is.
-
-    `score` is the objective; `gap` is how far it may lie above the best of the space, as a fraction:
-    0 if proven. `cuts` and `priced` count the cuts of the innermost array and the whole mappings that were
-    worked out.
-    """
-
-    mapping: Mapping
-    score: float
-    gap: float
-    cuts: int
-    priced: int
 
 
 def chip(
@@ -198,11 +104,13 @@ def chip(
         ),
         union=rules.union,
         drains=rules.drains,
+        slides=rules.slides,
+        fills=rules.fills,
     )
 
 
-def scratch(stages: int, chains: int) -> Tables:
-    """Empty tables for so many chains a dimension."""
+def scratch(stages: int, chains: int, shape: Ints) -> Tables:
+    """Empty tables for so many chains a dimension; `shape` as `geometry` has it."""
     sizes = chains * (2 * stages + 1)
     return Tables(
         tiles=np.ones((8, chains, stages + 1), np.int64),
@@ -215,6 +123,9 @@ def scratch(stages: int, chains: int) -> Tables:
         sizes=np.zeros((4, sizes), np.int64),
         used=np.zeros(4, np.int64),
         split=np.zeros(8, np.int64),
+        fresh=np.zeros(2),
+        place=np.zeros((2, 2), np.int64),
+        shape=shape,
     )
 
 
@@ -243,10 +154,10 @@ def evaluate(
     """
     made = chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j, mapping.holds, rules)
     n = len(made.capacity)
-    tables = scratch(n, 1)
+    tables = scratch(n, 1, geometry(loops, rules))
     tables.tiles[:, 0, :] = np.array(mapping.tiles, np.int64).T
     tables.factors[:] = mapping.factors
-    prepare(np.array(loops.bounds, np.int64), geometry(loops, rules), np.ones(8, np.int64), tables)
+    prepare(np.array(loops.bounds, np.int64), np.ones(8, np.int64), tables)
     accesses = np.zeros((3, n, 3))
     out = np.zeros(4 + n)
     order = np.array([TENSORS.index(t) for t in mapping.stationary], np.int64)
@@ -279,7 +190,8 @@ def find(
     most_cycles: float = math.inf,
     hint: Mapping | None = None,
     rules: Rules = RULES["chipfit"],
-    effort: float = EFFORT,
+    effort: float | None = None,
+    tolerance: float = 0.0,
 ) -> Answer:
     """The best mapping of a nest onto a target.
 
@@ -297,7 +209,9 @@ def find(
         most_cycles: no mapping that takes longer.
         hint: a mapping that may be good: it speeds up the search and never changes the score.
         rules: what is counted.
-        effort: candidates looked at for each way to hold tensors, after which the best so far is taken.
+        effort: candidates looked at for each way to hold tensors, after which the best so far is taken
+            (default: EFFORT).
+        tolerance: how far the score may lie above the best, as a fraction; `gap` says so.
 
     Raises:
         MappingError: an unknown objective, or even the smallest tiles do not fit, or nothing is as fast as
@@ -306,18 +220,22 @@ def find(
     if objective not in OBJECTIVES:
         raise MappingError(f"unknown objective '{objective}'{nearest(objective, OBJECTIVES)}")
     check_fits(label, target, widths)
-    if hint is None and space != _EVEN:
+    effort = EFFORT if effort is None else effort
+    if hint is None and space != EVEN:
         hint = _even_first(loops, target, widths, objective, mac_energy_j, streamed_words, streamed_energy_j,
-                           most_cycles, rules, effort)  # fmt: skip
+                           most_cycles, rules, effort, tolerance)  # fmt: skip
     parts = stages(target)
     shape = geometry(loops, rules)
     most = max(part.array.elements if part.array else 1 for part in parts)
-    lattice = lattice_of(loops, shape, most, space)
+    lattice = lattice_of(loops, shape, most, space, union=rules.union, slides=rules.slides)
+    whole = lattice_of(loops, shape, most, space) if rules.slides else lattice  # tiles fetched whole
     static_j = target.static_power_w / target.clock_hz
     extra = np.array([mac_energy_j, static_j, streamed_words, streamed_energy_j])
     alone = np.array([0.0, 0.0, streamed_words, 0.0])  # traffic alone
     settings = settings_of(target, widths, rules, objective == "dram")
     goal = _goal(objective, settings[0].chip, lattice, extra, most_cycles)
+    exact = not rules.slides and not (rules.fills and goal.timed)
+    settings = [setting.comparing(exact, goal.timed) for setting in settings]
     inner = _inner(settings, lattice)
     questions = [
         _Question(
@@ -326,12 +244,12 @@ def find(
             goal=goal,
             ways=_ways(setting.plan, lattice),
             effort=effort,
+            slack=1 / (1 + tolerance),
             chip=setting.chip._replace(scalars=alone if objective == "dram" else extra),
-            shape=shape,
             lattice=lattice,
             work=_work(number, len(setting.plan.last_stage), lattice.hull.shape[0]),
             found=_found(len(parts)),
-            tables=scratch(len(parts), 1)._replace(rows=lattice.rows, columns=lattice.columns),
+            tables=scratch(len(parts), 1, shape)._replace(rows=whole.rows, columns=whole.columns),
         )
         for number, setting in enumerate(settings)
     ]
@@ -340,25 +258,38 @@ def find(
         score = min(q.score_of(hint) for q in questions if hint.holds in ((), q.setting.holds))
     # First the most promising mapping of each way to hold tensors, so that the proof is short.
     for exactly in (False, True):
+        if exactly and best is not None and goal.timed and _waits(best, questions):
+            for question in questions:
+                question.fill_floor(target)
         for question in questions:
             reached = question.search(score, exactly=exactly)
             if reached < score:
                 best, score = question.mapping(parts), reached
     if best is None:
         if math.isfinite(most_cycles):
-            why = f"takes at most {most_cycles:g} cycles"
-        else:
-            why = "keeps to the dimensions over which its levels may loop and its arrays may unroll"
-        raise MappingError(f"layer '{label}': no mapping on {target.name} {why}")
-    dropped = any(q.found.numbers[5] > 0 for q in questions)
-    low = min(float(q.found.numbers[4]) for q in questions)
+            raise MappingError(
+                f"layer '{label}': no mapping on {target.name} takes at most {most_cycles:g} cycles"
+            )
+        raise MappingError(why_none(label, loops, target, widths, space, shape))
+    low = min(score * questions[0].slack, *(float(q.found.numbers[7]) for q in questions))
     return Answer(
         mapping=best,
         score=score,
-        gap=min(max(0.0, score / low - 1), _WORST_GAP) if dropped and low > 0 else _WORST_GAP * dropped,
+        gap=0.0 if low >= score else min(score / low - 1, _WORST_GAP) if low > 0 else _WORST_GAP,
         cuts=sum(int(q.found.numbers[1]) for q in questions),
         priced=sum(int(q.found.numbers[3]) for q in questions),
+        mappings=mappings(loops, target, space),
     )
+
+
+def _waits(mapping: Mapping, questions: Sequence[_Question]) -> bool:
+    """Whether a memory takes longer than the multiplications."""
+    for question in questions:
+        if mapping.holds in ((), question.setting.holds):
+            question.score_of(mapping)
+            out = question.found.out
+            return bool(out[1] > out[3])
+    return False
 
 
 def _even_first(
@@ -372,6 +303,7 @@ def _even_first(
     most_cycles: float,
     rules: Rules,
     effort: float,
+    tolerance: float,
 ) -> Mapping | None:
     """A mapping to begin with: of those whose factors divide, which are few."""
     try:
@@ -385,8 +317,9 @@ def _even_first(
             streamed_energy_j=streamed_energy_j,
             most_cycles=most_cycles,
             rules=rules,
-            space=_EVEN,
+            space=EVEN,
             effort=_GLANCE * effort,
+            tolerance=tolerance,
         ).mapping
     except MappingError:
         return None
@@ -399,6 +332,11 @@ class _Setting:
     holds: Holds
     chip: Chip
     plan: Plan
+
+    def comparing(self, exact: bool, timed: bool) -> _Setting:
+        """The same for a search in which the costs of partial mappings are exact, or bounds."""
+        complete = exact and (self.plan.complete or not timed)
+        return replace(self, plan=self.plan._replace(complete=complete))
 
     @property
     def held_inside(self) -> tuple[bool, ...]:
@@ -450,7 +388,7 @@ def _goal(objective: str, made: Chip, lattice: Lattice, extra: Floats, most_cycl
     compulsory = sum(amount * per_element(made.per_word[0, t]) for t, amount in enumerate(amounts))
     return Goal(
         kind=OBJECTIVES[objective],
-        cap=most_cycles,
+        cap=float(most_cycles),
         static=0.0 if objective == "dram" else float(extra[1]),
         streamed=float(extra[2]),
         bandwidth=float(made.price[3, 0]),
@@ -467,11 +405,11 @@ class _Question:
     setting: _Setting
     goal: Goal
     chip: Chip
-    shape: Ints
     lattice: Lattice
     inner: Inner
     ways: tuple[Ints, Ints]
     effort: float
+    slack: float
     work: Work
     found: Found
     tables: Tables
@@ -482,13 +420,36 @@ class _Question:
         return self._score(np.array(mapping.tiles, np.int64), mapping.factors, order)
 
     def _score(self, tiles: Ints, factors: Ints, order: Ints) -> float:
-        tables, found = scratch(len(factors), 1), self.found
+        tables, found = scratch(len(factors), 1, self.tables.shape), self.found
         tables.tiles[:, 0, :] = tiles.T
         tables.factors[:] = factors
-        prepare(self.lattice.bounds, self.shape, np.ones(8, np.int64), tables)
+        prepare(self.lattice.bounds, np.ones(8, np.int64), tables)
         if not count(np.zeros(8, np.int64), order, tables, self.chip, found.accesses, found.out):
             return math.inf
         return float(pricing.score(found.out[0], found.out[1], self.goal))
+
+    def fill_floor(self, target: Target) -> None:
+        """What memories need at the least for each block of the innermost array.
+
+        Their words are bounded as energy is, with cycles for prices.
+        """
+        lattice, plan, made = self.lattice, self.setting.plan, self.setting.chip
+        groups, tiles = len(plan.last_stage), len(lattice.hull)
+        if groups == 1:
+            return
+        work, inner = _work(-1, groups, tiles), Inner(fits=np.empty(tiles), takes=np.empty((3, tiles)))
+        slopes, spared = np.zeros((3, 2)), np.zeros(2)
+        for stage in np.flatnonzero(made.price[3]):
+            price = np.zeros_like(made.price)
+            instances = plan.sides[: plan.stage_group[stage]].prod()
+            price[:2, stage] = 1 / (made.price[3, stage] * instances)
+            price[3] = made.price[3]
+            timed = plan_of(target, made._replace(price=price), self.setting.holds)
+            bound.fill_slopes(groups - 2, timed, lattice, slopes, spared)
+            bound.fill_inner(timed, lattice, self.chip, slopes, spared, inner)
+            bound.prepare_bounds(timed, lattice, self.chip, *self.ways, inner, False, work)
+            beside = self.goal.streamed * price[0, 0]
+            np.maximum(self.work.floor, work.least[groups - 2] + beside, out=self.work.floor)
 
     def search(self, limit: float, *, exactly: bool) -> float:
         """The least score below a limit, or the limit; if not exactly, after the first few blocks."""
@@ -497,8 +458,9 @@ class _Question:
         if len(plan.last_stage) == 1:
             return self._only_main_memory(ways[0, : many[0]], limit)
         if not exactly:
+            work.floor[:] = 0.0
             bound.prepare_bounds(plan, lattice, self.chip, ways, many, self.inner, self.goal.timed, work)
-        elif self.found.numbers[4] >= limit:
+        elif self.found.numbers[4] >= limit * self.slack:
             return limit
         groups = len(plan.last_stage)
         inside = ways[groups - 1, : many[groups - 1]]
@@ -508,7 +470,8 @@ class _Question:
         return float(
             search.best_first(
                 plan, lattice, self.chip, self.tables, self.goal, base, inside, cost,
-                pending, ways, many, limit, 0 if exactly else _PROBES, self.effort, self.found, work,
+                pending, ways, many, limit, self.slack, 0 if exactly else _PROBES, self.effort, self.found,
+                work,
             )
         )  # fmt: skip
 
@@ -593,7 +556,7 @@ def _ways(plan: Plan, lattice: Lattice) -> tuple[Ints, Ints]:
     return ways, many
 
 
-_LISTED, _LABELS = 4096, 512
+_LISTED, _LABELS = 4096, 16384
 
 
 _scratch = threading.local()
@@ -625,6 +588,7 @@ def _work(number: int, groups: int, tiles: int) -> Work:
         seen=taken("seen", (groups, tiles if groups > 3 else 1, 8, 9), own=False),
         values=np.zeros(9),
         fans=taken("fans", (groups, tiles)),
+        floor=taken("floor", (tiles,)),
     )
 
 
@@ -633,7 +597,7 @@ def _found(stages: int) -> Found:
         tiles=np.ones((stages + 1, 8), np.int64),
         factors=np.ones((stages, 8), np.int64),
         stationary=np.zeros(stages, np.int64),
-        numbers=np.zeros(7),
+        numbers=np.array([0.0] * 7 + [np.inf]),
         chains=np.zeros(8, np.int64),
         order=np.zeros(stages, np.int64),
         accesses=np.zeros((3, stages, 3)),
@@ -647,25 +611,3 @@ def geometry(loops: Loops, rules: Rules) -> Ints:
     skips = (int(rules.skips), int(rules.skips))
     padding = (0, 0) if rules.padding else loops.padding
     return np.array([loops.stride, loops.dilation, padding, skips], np.int64).T.copy()
-
-
-def check_fits(label: str, target: Target, widths: Widths) -> None:
-    """Nothing, if single elements fit every memory, so that there is a mapping.
-
-    Raises:
-        MappingError: they do not; the message names the layer, the memory and the words.
-    """
-    for level in target.levels[1:]:
-        available = level.room_words
-        if available is None:
-            continue
-        bits = {"input": widths.input, "weight": widths.weight, "output": widths.partial_sum}
-        needed = {tensor: -(-bits[tensor] // level.word_bits) for tensor in TENSORS if tensor in level.holds}
-        if sum(needed.values()) > available:
-            parts = ", ".join(f"{tensor} {count}" for tensor, count in needed.items())
-            half = " for tiles in use" if level.double_buffered else ""
-            raise MappingError(
-                f"layer '{label}' does not fit {target.name}: memory '{level.name}' has {available} words of "
-                f"{level.word_bits} bits{half}, but one element of each tensor that it holds takes "
-                f"{sum(needed.values())} ({parts})"
-            )

@@ -11,8 +11,9 @@ Conventions of this package (`stage`, `d`, `t` index everything):
 - `order[stage]` = the tensor that is stationary there: the loops that it does not depend on are
   innermost. A tile is fetched anew whenever a loop steps at or outside the innermost loop that the
   tensor depends on and that has more than one iteration (in full tiles). So reuse runs on outwards
-  through stages where all of the tensor's own loops have one iteration. A tile is fetched whole: no
-  rows are kept from the tile before.
+  through stages where all of the tensor's own loops have one iteration. A tile is fetched whole.
+- If tiles slide, an input tile whose innermost such loop is along P or Q keeps the rows (or columns) that it
+  has in common with the one before, unless an array between has elements side by side along them.
 - An input tile is the hull of the rows and columns that it needs, less the padding (half of which
   lies before the input, and the odd row if there is one). What several processing elements need at
   once leaves the parent once: the hull of the block. Each writes its own.
@@ -28,34 +29,11 @@ Conventions of this package (`stage`, `d`, `t` index everything):
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Flags = NDArray[np.bool_]
-
-# The first run compiles everything here, so what would only make that longer is off: checks of division
-# by zero, which cannot happen; rewriting of array expressions, of which there are none; a second entry
-# point of each function for callers in C; counting of references, because no function here makes an
-# array (scratch is handed in). What compiled functions call is compiled again into each caller: the outer
-# loops of the search are therefore left to Python.
-_OPTIONS: dict[str, Any] = {
-    "cache": True,
-    "error_model": "numpy",
-    "no_rewrites": True,
-    "no_cfunc_wrapper": True,
-    "_nrt": False,
-}
-njit = numba.njit(**_OPTIONS)
-# Functions that only compiled ones call have no entry point for Python either.
-_INNER_OPTIONS: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True}
-inner = numba.njit(**_INNER_OPTIONS)
-
-INPUT, WEIGHT, OUTPUT = 0, 1, 2
+from chipfit.cost.mapping.model import INPUT, ORDER, OUTPUT, POSITION, RELEVANT, WEIGHT, Flags, Floats, Ints
+from chipfit.cost.mapping.options import filling, moving_rows
+from chipfit.cost.mapping.rows import covered, inner, njit, words
 
 
 class Tables(NamedTuple):
@@ -70,7 +48,8 @@ class Tables(NamedTuple):
     rows: [P size, R size, 0 sum | 1 most] of `covered`.
     columns: the same for Q and S.
     sizes: tiles and blocks along P Q R S (4, sizes), and how many they are: used (4).
-    split: scratch of `count` (8).
+    split: scratch of `count` (8). fresh, place: scratch (2), (2, 2).
+    shape: [row | column, stride | dilation | padding | whether rows are skipped] of the input (2, 4).
     """
 
     tiles: Ints
@@ -83,6 +62,9 @@ class Tables(NamedTuple):
     sizes: Ints
     used: Ints
     split: Ints
+    fresh: Floats
+    place: Ints
+    shape: Ints
 
 
 class Chip(NamedTuple):
@@ -97,6 +79,8 @@ class Chip(NamedTuple):
     price: [read | write | hop | words per cycle, stage] (4, stages).
     scalars: energy of all multiply-accumulates (J), static energy a cycle (J), words streamed through
         the outermost memory besides, their energy (J).
+    slides: whether rows and columns of the input stay while their tile moves on. fills: whether the time
+        counts in which the first tiles come in and the last outputs leave.
     union: whether processing elements share the rows that their input tiles have in common, or only
         identical tiles. drains: whether reading sums on their way out is counted.
     """
@@ -110,28 +94,8 @@ class Chip(NamedTuple):
     scalars: Floats
     union: bool
     drains: bool
-
-
-#: Tensor x dimension (N G K C P Q R S): 1 where the tensor depends on the dimension.
-RELEVANT = np.array(
-    [
-        [1, 1, 0, 1, 1, 1, 1, 1],
-        [0, 1, 1, 1, 0, 0, 1, 1],
-        [1, 1, 1, 0, 1, 1, 0, 0],
-    ],
-    dtype=np.int64,
-)
-
-#: Loop order, outermost first, by the stationary tensor.
-ORDER = np.array(
-    [
-        [1, 0, 4, 5, 3, 6, 7, 2],  # input: K innermost
-        [1, 2, 3, 6, 7, 0, 4, 5],  # weight: N P Q innermost
-        [1, 2, 0, 4, 5, 3, 6, 7],  # output: C R S innermost
-    ],
-    dtype=np.int64,
-)
-POSITION = np.argsort(ORDER, axis=1).astype(np.int64)
+    slides: bool
+    fills: bool
 
 
 @njit
@@ -202,61 +166,6 @@ def chain_counts(
             counts[e, a] = full + (1.0 if rest > 0 else 0.0)
 
 
-@njit
-def covered(
-    bound: int,
-    kernel: int,
-    tile: int,
-    kernel_tile: int,
-    stride: int,
-    dilation: int,
-    padding: int,
-    skips: int,
-    out: Floats,
-) -> None:
-    """Rows fetched when outputs and kernel are cut into tiles: out[0] their sum, out[1] the most.
-
-    With `skips`, rows that no product of a tile needs are left out where they lie between others.
-    """
-    first = (padding + 1) // 2
-    rows = (bound - 1) * stride + (kernel - 1) * dilation + 1 - padding
-    end = first + max(rows, 1)
-    total = 0
-    most = 0
-    for p in range(0, bound, tile):
-        p_last = min(p + tile, bound) - 1
-        for r in range(0, kernel, kernel_tile):
-            r_last = min(r + kernel_tile, kernel) - 1
-            low = max(p * stride + r * dilation, first)
-            high = min(p_last * stride + r_last * dilation + 1, end)
-            needed = max(high - low, 0)
-            if skips != 0 and (stride > 1 or dilation > 1):
-                needed = 0
-                for p_here in range(p, p_last + 1):
-                    for r_here in range(r, r_last + 1):
-                        row = p_here * stride + r_here * dilation
-                        fresh = first <= row < end
-                        for r_before in range(r, r_last + 1):  # an earlier output may need it already
-                            ahead = (row - r_before * dilation) - p * stride
-                            if ahead >= 0 and ahead % stride == 0 and ahead // stride < p_here - p:
-                                fresh = False
-                        if fresh:
-                            needed += 1
-            total += needed
-            most = max(most, needed)
-    out[0] = total
-    out[1] = most
-
-
-@inner
-def _words(
-    elements: float,
-    per_word: float,
-) -> float:
-    # per_word < 0: so many words an element
-    return np.ceil(elements / per_word) if per_word > 0 else -per_word * elements
-
-
 @inner
 def _hull(stage: int, kind: int, what: int, pick: Ints, spans: Ints, rows: Floats, columns: Floats) -> float:
     """Rows times columns of the input under a cut.
@@ -313,13 +222,13 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
         )
         if holds[stage, INPUT]:
             hull = _hull(stage, 0, 1, pick, spans, rows, columns)
-            used += _words(n * g * c * hull, per_word[stage, 0])
+            used += words(n * g * c * hull, per_word[stage, 0])
         if holds[stage, WEIGHT]:
             kernel = tiles[6, pick[6], stage] * tiles[7, pick[7], stage]
-            used += _words(g * k * c * kernel, per_word[stage, 1])
+            used += words(g * k * c * kernel, per_word[stage, 1])
         if holds[stage, OUTPUT]:
             area = tiles[4, pick[4], stage] * tiles[5, pick[5], stage]
-            used += _words(n * g * k * area, per_word[stage, 3])
+            used += words(n * g * k * area, per_word[stage, 3])
         if used > capacity[stage]:
             return False
 
@@ -335,14 +244,15 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
                 break
             c = holders[t, i + 1]
             datapath = c < 0
+            level = -1
+            place = -1
+            along = -1
             if datapath:
                 c = stages
                 for d in range(8):
                     split[d] = stages
             else:
                 # The innermost loop of more than one iteration that the tensor depends on.
-                level = -1
-                place = -1
                 for stage in range(c - 1, -1, -1):
                     for j in range(7, -1, -1):
                         d = ORDER[order[stage], j]
@@ -359,34 +269,48 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
                         split[d] = max(level, 0)
             if t == INPUT:
                 base = 1.0 * n0 * g0 * c0
-                passing = base * _hull(c - 1, 1, 0, pick, spans, rows, columns)
                 # The datapath's tile is one product.
+                passing = base * _hull(c - 1, 1, 0, pick, spans, rows, columns)
                 at_child = base * _hull(c, 0, 0, pick, spans, rows, columns)
+                moving = -1.0
+                if chip.slides and not datapath and level >= 0:
+                    along = ORDER[order[level], place]
+                    moving = moving_rows(level, c, along, pick, tables)
+                if moving >= 0 and along == 4:
+                    passing = (
+                        base * moving * columns[spans[5, pick[5], c - 1, 1], spans[7, pick[7], c - 1, 1], 0]
+                    )
+                    at_child = base * moving * columns[spans[5, pick[5], c, 0], spans[7, pick[7], c, 0], 0]
+                elif moving >= 0:
+                    passing = (
+                        base * moving * rows[spans[4, pick[4], c - 1, 1], spans[6, pick[6], c - 1, 1], 0]
+                    )
+                    at_child = base * moving * rows[spans[4, pick[4], c, 0], spans[6, pick[6], c, 0], 0]
                 # What the elements need together leaves once, or what each needs.
                 at_parent = passing if chip.union else at_child
                 kk = pick[2]
-                accesses[0, h, t] += _words(at_parent * counts[2, kk, split[2], h], per_word[h, t])
+                accesses[0, h, t] += words(at_parent * counts[2, kk, split[2], h], per_word[h, t])
                 if not datapath:
-                    accesses[1, c, t] += _words(at_child * counts[2, kk, split[2], c], per_word[c, t])
+                    accesses[1, c, t] += words(at_child * counts[2, kk, split[2], c], per_word[c, t])
                 for a in range(h, c):
                     reached = at_child if a == c - 1 else passing
-                    accesses[2, a, t] += _words(reached * counts[2, kk, split[2], a + 1], per_word[h, t])
+                    accesses[2, a, t] += words(reached * counts[2, kk, split[2], a + 1], per_word[h, t])
             elif t == WEIGHT:
                 base = 1.0 * g0 * k0 * c0 * r0 * s0
                 visits = base * _visits(0, 4, 5, h, pick, split, counts)
-                accesses[0, h, t] += _words(visits, per_word[h, t])
+                accesses[0, h, t] += words(visits, per_word[h, t])
                 for a in range(h, c):
                     visits = base * _visits(0, 4, 5, a + 1, pick, split, counts)
-                    accesses[2, a, t] += _words(visits, per_word[h, t])
+                    accesses[2, a, t] += words(visits, per_word[h, t])
                 if not datapath:
-                    accesses[1, c, t] += _words(visits, per_word[c, t])
+                    accesses[1, c, t] += words(visits, per_word[c, t])
             else:
                 known = unique * _copies(h, pick, counts)
                 visits = unique * _visits(3, 6, 7, h, pick, split, counts)
                 finished = unique if known == unique and (not datapath or h == 0) else 0.0
-                accesses[1, h, t] += _words(visits - finished, per_word[h, 3])
-                accesses[1, h, t] += _words(finished, per_word[h, 2])
-                accesses[0, h, t] += _words(visits - known, per_word[h, 3])
+                accesses[1, h, t] += words(visits - finished, per_word[h, 3])
+                accesses[1, h, t] += words(finished, per_word[h, 2])
+                accesses[0, h, t] += words(visits - known, per_word[h, 3])
                 for a in range(h, c):
                     known = unique * _copies(a + 1, pick, counts)
                     visits = unique * _visits(3, 6, 7, a + 1, pick, split, counts)
@@ -394,15 +318,15 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
                     finished = 0.0
                     if not datapath and known == unique and holders[t, i + 2] >= 0:
                         finished = unique
-                    accesses[2, a, t] += _words(visits - finished, per_word[h, 3])
-                    accesses[2, a, t] += _words(finished, per_word[h, 2])
+                    accesses[2, a, t] += words(visits - finished, per_word[h, 3])
+                    accesses[2, a, t] += words(finished, per_word[h, 2])
                     if not datapath:
-                        accesses[2, a, t] += _words(visits - known, per_word[h, 3])
+                        accesses[2, a, t] += words(visits - known, per_word[h, 3])
                 if not datapath:
                     if chip.drains:
-                        accesses[0, c, t] += _words(visits - finished, per_word[c, 3])
-                        accesses[0, c, t] += _words(finished, per_word[c, 2])
-                    accesses[1, c, t] += _words(visits - known, per_word[c, 3])
+                        accesses[0, c, t] += words(visits - finished, per_word[c, 3])
+                        accesses[0, c, t] += words(finished, per_word[c, 2])
+                    accesses[1, c, t] += words(visits - known, per_word[c, 3])
 
     cycles = 1.0
     for d in range(8):
@@ -428,19 +352,18 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
             moved = out[2] if stage == 0 else read + written
             out[4 + stage] = moved / (instances * price[3, stage])
             cycles = max(cycles, out[4 + stage])
+    if chip.fills:
+        cycles += filling(pick, tables, chip)
     out[0] = energy + scalars[1] * cycles
     out[1] = cycles
     return True
 
 
 @njit
-def prepare(bounds: Ints, shape: Ints, chains: Ints, tables: Tables) -> None:
-    """Fill the tables of the first chains[d] chains in `tables.tiles`.
-
-    `shape` = [row | column, stride | dilation | padding | whether rows are skipped].
-    """
+def prepare(bounds: Ints, chains: Ints, tables: Tables) -> None:
+    """Fill the tables of the first chains[d] chains in `tables.tiles`."""
     tiles, factors, iterations = tables.tiles, tables.factors, tables.iterations
-    counts, spans, sizes, used = tables.counts, tables.spans, tables.sizes, tables.used
+    counts, spans, sizes, used, shape = tables.counts, tables.spans, tables.sizes, tables.used, tables.shape
     stages = factors.shape[0]
     for d in range(8):
         if d >= 4:
@@ -478,6 +401,7 @@ def prepare(bounds: Ints, shape: Ints, chains: Ints, tables: Tables) -> None:
                 dilation,
                 padding,
                 skips,
+                0,
                 tables.rows[i, j],
             )
     for i in range(used[1]):
@@ -492,5 +416,6 @@ def prepare(bounds: Ints, shape: Ints, chains: Ints, tables: Tables) -> None:
                 dilation,
                 padding,
                 skips,
+                0,
                 tables.columns[i, j],
             )

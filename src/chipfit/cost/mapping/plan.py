@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from chipfit.cost.mapping.nest import RELEVANT, Chip, Flags, Floats, Ints
+from chipfit.cost.mapping.model import RELEVANT, Flags, Floats, Holds, Ints
 from chipfit.hardware.target import TENSORS, Array, Target
 from chipfit.workload.network import DIMENSIONS
 
-#: Names of the memories that hold a tensor, by level.
-Holds = tuple[tuple[str, ...], ...]
+if TYPE_CHECKING:
+    from chipfit.cost.mapping.nest import Chip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,8 @@ class Plan(NamedTuple):
     most_copies: most copies of a partial sum in arrays of groups before (groups + 1).
     speed: [l, parent | child | main memory] cycles that an element takes there, then what a finished output
         takes less in each (links, 6).
-    complete: whether `speed` has all cycles of memories of finite bandwidth. drains: 1 if sums are read on
+    complete: whether `speed` has all cycles of memories of finite bandwidth; for a search, whether what
+        partial mappings take is known so well that one may rule out another. drains: 1 if sums are read on
         their way out, else 0.
     """
 
@@ -113,7 +114,7 @@ def _stage_groups(parts: tuple[Stage, ...]) -> list[int]:
 
 
 @functools.lru_cache(maxsize=256)
-def _skeleton(target: Target) -> dict[str, Ints | Flags | Floats]:
+def skeleton(target: Target) -> dict[str, Ints | Flags | Floats]:
     """The parts of a plan that depend on the target alone."""
     parts = stages(target)
     stage_group = np.array(_stage_groups(parts), np.int64)
@@ -142,7 +143,7 @@ def _skeleton(target: Target) -> dict[str, Ints | Flags | Floats]:
 
 def plan_of(target: Target, made: Chip, holds: Holds) -> Plan:
     """A target in groups, with the links between memories that hold a tensor next to each other."""
-    base = _skeleton(target)
+    base = skeleton(target)
     stage_group, sides, may = base["stage_group"], base["sides"], base["may"]
     parts = stages(target)
     n, groups = len(parts), len(sides)

@@ -7,11 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from chipfit.cost.mapping.lattice import Lattice, fast
-from chipfit.cost.mapping.nest import INPUT, OUTPUT, RELEVANT, Flags, Floats, Ints
+from chipfit.cost.mapping.model import ENERGY, INPUT, LATENCY, OUTPUT, RELEVANT, Flags, Floats, Ints
 from chipfit.cost.mapping.plan import Plan
-
-ENERGY, LATENCY, EDP = 0, 1, 2
-
 
 #: Of equal energy the faster mapping is taken, and the other way round.
 TIE = 1e-9

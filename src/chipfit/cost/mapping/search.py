@@ -8,18 +8,8 @@ import numpy as np
 
 from chipfit.cost.mapping.bound import CLASSES, Work, fill_slopes
 from chipfit.cost.mapping.lattice import Lattice, fast
-from chipfit.cost.mapping.nest import (
-    INPUT,
-    OUTPUT,
-    RELEVANT,
-    WEIGHT,
-    Chip,
-    Floats,
-    Ints,
-    Tables,
-    chain_counts,
-    count,
-)
+from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Floats, Ints
+from chipfit.cost.mapping.nest import Chip, Tables, chain_counts, count
 from chipfit.cost.mapping.plan import Plan
 from chipfit.cost.mapping.pricing import PRICED, WAITING, Goal, packs, price_cut, resolve, score
 
@@ -77,6 +67,7 @@ def _consider(
     `runs` is the tensor whose reuse runs on from the step further in, or -1, and `run` its price of a visit.
     If it stays no longer here, its reuse did not run on.
     """
+    innermost = g == plan.last_stage.shape[0] - 2
     for c in range(CLASSES):
         o = c % 3
         if runs >= 0 and o != runs and plan.allowed[g, runs]:
@@ -94,7 +85,8 @@ def _consider(
         for d in range(8):
             elements *= factors[d]
         within = pending[4] / elements
-        if _bound(fixed + reach, max(cycles, within) / work.fans[g, block], 0.0, goal) >= best:
+        reached = max(max(cycles, within) / work.fans[g, block], work.floor[block] if innermost else 0.0)
+        if _bound(fixed + reach, reached, 0.0, goal) >= best:
             continue
         used = work.listed_at[c, 0, 9]
         if used == work.listed.shape[1]:
@@ -116,7 +108,7 @@ def _consider(
         entry[12], entry[13] = pending[6] + priced[a, 12] + priced[b, 12] + priced[o, 14], priced[o, 13]
         entry[14], entry[15] = within, pending[7]
         dominated = False
-        if not waits and (plan.complete or not goal.timed):
+        if not waits and plan.complete:
             for i in range(min(used, COMPARED)):
                 other = work.listed[c, i]
                 if (
@@ -180,8 +172,11 @@ def _known(g: int, i: int, plan: Plan, goal: Goal, work: Work) -> bool:
 
 
 @fast
-def _better_half(g: int, have: int, work: Work) -> int:
-    """Keep up to half of the labels of a step, with less than the mean bound; how many are left."""
+def _better_half(g: int, have: int, work: Work, found: Found) -> int:
+    """Keep up to half of the labels of a step, with less than the mean bound; how many are left.
+
+    Notes how many went, and the least of their bounds.
+    """
     middle = 0.0
     for i in range(have):
         middle += work.labels[g, i, 0] / have
@@ -193,7 +188,11 @@ def _better_half(g: int, have: int, work: Work) -> int:
             for k in range(work.label_at.shape[2]):
                 work.label_at[g, kept, k] = work.label_at[g, i, k]
             kept += 1
-    return kept if kept > 0 else have // 2
+        else:
+            found.numbers[7] = min(found.numbers[7], work.labels[g, i, 0])
+    kept = kept if kept > 0 else have // 2
+    found.numbers[5] += have - kept
+    return kept
 
 
 @fast
@@ -218,6 +217,7 @@ def _spread(
     and how many went is counted. `unsure`: the labels may look better than they are.
     """
     room = work.labels.shape[1]
+    floor = work.floor[block] if g == plan.last_stage.shape[0] - 2 else 0.0
     if dive and have == 0:
         work.labels[g, :2, 0] = np.inf
         have = 2
@@ -248,7 +248,7 @@ def _spread(
                     here = entry[10] + entry[11] * visits
                     away = entry[12] + entry[13] * visits
                     words = away * goal.bandwidth + (work.words[at] if g == 1 else 0.0)
-                    reached = max(entry[2], max(inner, here)) / work.fans[g, at]
+                    reached = max(max(entry[2], max(inner, here)) / work.fans[g, at], floor)
                     bound = _bound(energy + further, reached, words, goal)
                     if bound < best:
                         place = have
@@ -257,8 +257,7 @@ def _spread(
                             if work.labels[g, place, 0] <= bound:
                                 place = -1
                         if place == room:
-                            have = _better_half(g, have, work)
-                            found.numbers[5] += place - have
+                            have = _better_half(g, have, work, found)
                             place = have
                         if place >= 0:
                             label = work.labels[g, place]
@@ -303,7 +302,7 @@ class Found(NamedTuple):
 
     tiles: [stage, d], the datapath's last (stages + 1, 8). factors: [stage, d]. stationary: by stage.
     numbers: [blocks opened, cuts priced, labels, mappings priced, least bound, labels dropped,
-        candidates] (7).
+        candidates, least bound of what was dropped] (8).
     chains, order, accesses, out: scratch of `nest.count`; indices: of sizes, by dimension and stage.
     """
 
@@ -406,6 +405,7 @@ def best_first(
     ways: Ints,
     many: Ints,
     limit: float,
+    slack: float,
     probes: int,
     effort: float,
     found: Found,
@@ -426,6 +426,7 @@ def best_first(
         ways: ways to unroll by group, as `list_ways`.
         many: how many.
         limit: a score that is to be beaten.
+        slack: what cannot be less than this part of the best is left out; 1 to leave out nothing better.
         effort: candidates looked at after which the search gives up; a whole mapping counts as LEAF.
         probes: if not 0, only the most promising mapping of so many blocks is looked at.
         found: filled.
@@ -441,6 +442,7 @@ def best_first(
     factors, tile, extent = np.ones(8, np.int64), np.zeros(8, np.int64), np.zeros(8, np.int64)
     blocks, priced, pending = np.zeros(8), np.zeros((3, PRICED)), np.zeros(WAITING)
     position, have = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
+    nothing = int(have[0])  # handing on constants would compile what takes them once more
     dims, active = np.zeros(8, np.int64), 0
     rows_from, columns_from = -1, -1
     for d in INPUT_FIRST:
@@ -460,7 +462,7 @@ def best_first(
     loops_here = np.zeros((3, 9), np.int64)
     of_tiles, of_blocks, rest_of = np.ones((3, 9)), np.ones((3, 9)), np.ones((3, 9))
     fill_slopes(big, plan, lattice, slopes, spared)
-    best = limit
+    reached, best = limit, limit * slack
     least_inside, whole_inside, saved_inside, fastest_inside = np.inf, np.inf, 0.0, np.inf
     for w in range(inside.shape[0]):
         least_inside = min(least_inside, inside_cost[w, 0])
@@ -470,7 +472,7 @@ def best_first(
     for d in range(8):
         blocks[d] = 1.0
     size = 0
-    found.numbers[4] = np.inf
+    found.numbers[4], found.numbers[7] = np.inf, np.inf
     for i in range(tiles):
         if work.least[big, i] == np.inf:
             continue
@@ -480,7 +482,7 @@ def best_first(
             most *= wide
             if RELEVANT[OUTPUT, d] == 0:
                 sums *= wide
-        cycles = float(fastest_inside / (min(most, elements) * work.fans[big, i]))
+        cycles = max(fastest_inside / (min(most, elements) * work.fans[big, i]), work.floor[i])
         within = max(least_inside, whole_inside - saved_inside * min(sums, float(elements)))
         work.keys[i] = _bound(base + within + work.least[big, i], cycles, 0.0, goal)
         found.numbers[4] = min(found.numbers[4], work.keys[i])
@@ -494,7 +496,8 @@ def best_first(
     # Under a cap on cycles a dive may end above it, and then says nothing.
     dive = probes > 0 or (best == np.inf and goal.cap == np.inf)
     # With several steps to go, labels that reach the same tile are compared.
-    memory = big > 1 and (plan.complete or not goal.timed)
+    unsure = nothing > 0
+    memory = big > 1 and plan.complete
     if memory:
         work.seen[:, :, :, :] = np.inf
     while size > 0:
@@ -504,11 +507,12 @@ def best_first(
         size -= 1
         work.heap[0] = work.heap[size]
         work.heap[size] = block  # kept behind the heap, for a second round after the dive
-        _sift(work.heap, work.keys, 0, size)
+        _sift(work.heap, work.keys, nothing, size)
         found.numbers[0] += 1
         opened += 1
         if found.numbers[6] > effort and best < np.inf:
             found.numbers[5] += 1
+            found.numbers[7] = min(found.numbers[7], work.keys[block])
             break
         if probes > 0 and opened > probes and best < np.inf:
             break
@@ -549,6 +553,9 @@ def best_first(
             # A bound from tables, before anything is worked out; dimensions to come are taken for the best.
             tile[d], extent[d] = lattice.pair_tile[d, pair], lattice.pair_extent[d, pair]
             rounds, sides = lattice.rounds[d, tile[d]], lattice.pair_blocks[d, pair]
+            if not plan.loopable[big, d] and sides > lattice.rounds[d, lattice.at[d, block]]:
+                place[depth] += 1  # more rounds than one, in a memory that may not loop
+                continue
             many_sums = copies[depth]
             for t in range(3):
                 other = RELEVANT[t, d] == 0
@@ -571,6 +578,8 @@ def best_first(
             else:
                 hull *= least_columns
                 hull_of_tiles *= least_columns
+            if not chip.union:
+                hull = min(hull, hull_of_tiles)  # identical tiles are sent; rows between them are not
             n = depth + 1
             c0 = hull * of_blocks[0, n] * rest_of[0, n] * slopes[0, 0]
             c0 += hull_of_tiles * of_tiles[0, n] * rest_of[0, n] * slopes[0, 1]
@@ -581,8 +590,8 @@ def best_first(
             most_sums = many_sums if n == active else many_sums * (elements // product)
             low += base + whole_inside - spared[0] - (spared[1] + saved_inside) * most_sums
             at_work = product if n == active else elements
-            cycles = fastest_inside / (at_work * work.fans[big, block])
-            if _bound(low, float(cycles), 0.0, goal) >= best:
+            cycles = max(fastest_inside / (at_work * work.fans[big, block]), work.floor[block])
+            if _bound(low, cycles, 0.0, goal) >= best:
                 place[depth] += 1
                 continue
             if n < active:
@@ -632,7 +641,7 @@ def best_first(
                     index,
                     w,
                     blocks,
-                    -1,
+                    nothing - 1,
                     0.0,
                     priced,
                     plan,
@@ -655,14 +664,14 @@ def best_first(
                         int(have[big]),
                         dive,
                         memory,
-                        False,
+                        unsure,
                         found,
                     )
                     full = False
                     for c in range(CLASSES):
                         work.listed_at[c, 0, 9] = 0
         have[big] = _spread(
-            big, block, plan, lattice, goal, best, work, int(have[big]), dive, memory, False, found
+            big, block, plan, lattice, goal, best, work, int(have[big]), dive, memory, unsure, found
         )
         # Depth first through the steps further out.
         g = big
@@ -677,14 +686,15 @@ def best_first(
                 continue
             if found.numbers[6] > effort and best < np.inf:
                 found.numbers[5] += 1
+                found.numbers[7] = min(found.numbers[7], work.keys[block])
                 break
             found.numbers[2] += 1
             if g == 0:
                 found.numbers[3] += 1
                 found.numbers[6] += LEAF
                 value = _leaf(plan, lattice, chip, tables, goal, inside, position, found, work)
-                if value < best:
-                    best = value
+                if value < reached:
+                    reached, best = value, min(best, value * slack)
                     for stage in range(stages + 1):
                         for d in range(8):
                             found.tiles[stage, d] = tables.tiles[d, 0, stage]
@@ -712,6 +722,9 @@ def best_first(
                     extent[d] = lattice.extent_of[d, tile[d], factors[d]]
                     wide = lattice.size[d, tile[d]] * factors[d]
                     blocks[d] = (lattice.bounds[d] + wide - 1) // wide
+                    if not plan.loopable[g, d] and blocks[d] > lattice.rounds[d, j]:
+                        index = -1
+                        break
                     cycles *= blocks[d] / lattice.rounds[d, tile[d]]
                 if index < 0:
                     continue
@@ -728,8 +741,8 @@ def best_first(
                     cycles,
                     pending,
                     factors,
-                    0,
-                    0,
+                    nothing,
+                    nothing,
                     blocks,
                     runs,
                     label[12],
@@ -748,4 +761,4 @@ def best_first(
             size = all_blocks
             for i in range(size // 2 - 1, -1, -1):
                 _sift(work.heap, work.keys, i, size)
-    return best
+    return reached
