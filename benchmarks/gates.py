@@ -109,7 +109,7 @@ def units(liberty: Path) -> None:
           "| longest delay seen | static |\n|" + "---|" * 8)  # fmt: skip
     for style, accumulate, adder in itertools.product(STYLES, ACCUMULATES, ADDERS):
         netlist = generate_mac(
-            MacDesign(style=style, accumulate=accumulate, adder=adder, activation_signed=False)  # type: ignore[arg-type]
+            MacDesign(style=style, accumulate=accumulate, adder=adder, activation_signed=False)
         )
         found = table(netlist)
         area_um2 = annotate(map_to(netlist, library), library).area_um2 if library else None

@@ -65,7 +65,7 @@ def unit(style: str) -> Netlist:
     """A multiplier with 8-bit signed weights and 8-bit unsigned activations."""
     style, _, accumulate = style.partition("+")
     accumulate = accumulate or "tree"
-    return generate_mac(MacDesign(style=style, accumulate=accumulate, activation_signed=False))  # type: ignore[arg-type]
+    return generate_mac(MacDesign(style=style, accumulate=accumulate, activation_signed=False))
 
 
 class Priced:

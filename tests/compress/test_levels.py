@@ -5,8 +5,8 @@ from torch import fx, nn
 
 from chipfit.compress.base import PassContext
 from chipfit.compress.graph import nest_layers, traced
-from chipfit.compress.levels import RestrictActivations, input_quantizer
-from chipfit.compress.quantize import Quantize
+from chipfit.compress.levels import RestrictActivations
+from chipfit.compress.quantize import Quantize, input_quantizer
 from chipfit.compress.weights import layer_codes
 from chipfit.errors import PassError
 from chipfit.export.onnx import agreement, export

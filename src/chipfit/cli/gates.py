@@ -105,8 +105,8 @@ def gates(
     cells = _library(library)
     if netlist is None:
         design = MacDesign(
-            style=multiplier,  # type: ignore[arg-type]
-            accumulate=accumulate,  # type: ignore[arg-type]
+            style=multiplier,
+            accumulate=accumulate,
             weight_bits=weight_bits,
             activation_bits=activation_bits,
             sum_bits=accumulator_bits,

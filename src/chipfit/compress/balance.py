@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812  # as everywhere in the field
 from torch import nn
 from torch.nn.utils import parametrize
 
 from chipfit.compress.base import AbstractPass, PassContext
 from chipfit.compress.graph import nest_layers
+from chipfit.compress.reconstruct import unfolded
 from chipfit.errors import PassError, nearest
 
 #: What is decided by.
@@ -343,7 +343,7 @@ def _moments(
 
     def watch(key: str) -> Any:
         def hook(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            seen[key] = _unfolded(layer, args[0])
+            seen[key] = unfolded(layer, args[0])
 
         return hook
 
@@ -369,20 +369,3 @@ def _moments(
         for handle in handles:
             handle.remove()
     return sums
-
-
-def _unfolded(layer: Any, x: torch.Tensor) -> torch.Tensor:
-    """Inputs of a layer as rows, one a place of the output; inputs of groups side by side."""
-    if isinstance(layer, nn.Linear):
-        return x.flatten(0, -2)
-    if isinstance(layer, nn.Conv1d):
-        x = x[:, :, None]
-        sizes = [(1, *pair) for pair in (layer.kernel_size, layer.dilation, layer.stride)]
-        padding: Any = (0, *layer.padding)
-    else:
-        sizes = [layer.kernel_size, layer.dilation, layer.stride]
-        padding = layer.padding
-    kernel, dilation, stride = sizes
-    if isinstance(padding, str) or layer.padding_mode != "zeros":
-        raise PassError(f"prune: padding '{layer.padding}' of mode '{layer.padding_mode}' is not known here")
-    return F.unfold(x, kernel, dilation, padding, stride).transpose(1, 2).flatten(0, 1)

@@ -21,7 +21,7 @@ from torch import nn
 
 from chipfit.compress.base import AbstractPass, PassContext
 from chipfit.compress.graph import nest_layers
-from chipfit.compress.quantize import ActivationQuantizer, quantised, weight_quantizer
+from chipfit.compress.quantize import ActivationQuantizer, input_quantizer, quantised, weight_quantizer
 from chipfit.errors import PassError, nearest
 
 
@@ -65,13 +65,6 @@ class RestrictActivations(AbstractPass):
             readers.append(reader)
         _calibrate(restricted, readers, context.calibration)
         return restricted
-
-
-def input_quantizer(model: nn.Module, layer: str) -> ActivationQuantizer:
-    """The quantiser of what a layer of a quantised model reads."""
-    reader = model.get_submodule(f"{layer}_input")
-    assert isinstance(reader, ActivationQuantizer)
-    return reader
 
 
 def _calibrate(model: nn.Module, readers: list[ActivationQuantizer], inputs: torch.Tensor) -> None:

@@ -141,7 +141,7 @@ def output_errors(
     """The error of the layers that read a group when a channel goes and those that stay take over.
 
     Shape (channels,) by group; channels that go later have the larger score. Groups that some layer
-    reads which least squares do not fit (depthwise, one-dimensional, very large) get `importance`.
+    reads which least squares do not fit (grouped, one-dimensional, very large) get `importance`.
     """
     found: dict[str, torch.Tensor] = {}
     for group in groups:

@@ -297,11 +297,8 @@ class Quantize(AbstractPass):
             insert_input(graph, name, lambda bits=activation_bits: ActivationQuantizer(bits))
             parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
             if layer.bias is not None:
-                inputs = graph.get_submodule(f"{name}_input")
-                assert isinstance(inputs, ActivationQuantizer)
-                parametrize.register_parametrization(
-                    layer, "bias", BiasQuantizer(quantizer, inputs), unsafe=True
-                )
+                bias = BiasQuantizer(quantizer, input_quantizer(graph, name))
+                parametrize.register_parametrization(layer, "bias", bias, unsafe=True)
         _calibrate(graph, context.calibration)
         return graph
 
@@ -360,6 +357,13 @@ def weight_quantizer(layer: nn.Module) -> WeightQuantizer | None:
         return None
     steps = _parametrizations(layer, "weight")
     return next((m for m in steps if isinstance(m, WeightQuantizer)), None)
+
+
+def input_quantizer(model: nn.Module, layer: str) -> ActivationQuantizer:
+    """The quantiser of what a layer of a quantised model reads."""
+    reader = model.get_submodule(f"{layer}_input")
+    assert isinstance(reader, ActivationQuantizer)
+    return reader
 
 
 def bias_quantizer(layer: nn.Module) -> BiasQuantizer | None:

@@ -12,11 +12,13 @@ NeurIPS 2022. Differs: a block is a channel with all its readers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # as everywhere in the field
 from torch import nn
+
+from chipfit.errors import PassError
 
 #: Larger sums of squares do not fit a memory (inputs of an output).
 MOST_INPUTS = 4096
@@ -33,6 +35,8 @@ def can_be_solved(layer: nn.Module) -> TypeGuard[Reader]:
     if isinstance(layer, nn.Linear):
         return layer.in_features <= MOST_INPUTS
     if not isinstance(layer, nn.Conv2d) or layer.groups > 1 or isinstance(layer.padding, str):
+        return False
+    if layer.padding_mode != "zeros":
         return False
     return layer.weight[0].numel() <= MOST_INPUTS
 
@@ -117,12 +121,7 @@ def _gram(model: nn.Module, layer: Reader, inputs: torch.Tensor) -> torch.Tensor
     sums: list[torch.Tensor] = []
 
     def hook(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-        x = args[0]
-        if isinstance(layer, nn.Conv2d):
-            assert not isinstance(layer.padding, str)
-            x = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # pyright: ignore[reportArgumentType]
-            x = x.transpose(1, 2)
-        rows = x.flatten(0, -2)
+        rows = unfolded(layer, args[0])
         sums.append((rows.T @ rows).double())
 
     handle = layer.register_forward_pre_hook(hook)
@@ -133,3 +132,20 @@ def _gram(model: nn.Module, layer: Reader, inputs: torch.Tensor) -> torch.Tensor
     finally:
         handle.remove()
     return torch.stack(sums).sum(0)
+
+
+def unfolded(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """Inputs of a layer as rows, one a place of the output; inputs of groups side by side."""
+    if isinstance(layer, nn.Linear):
+        return x.flatten(0, -2)
+    if isinstance(layer, nn.Conv1d):
+        x = x[:, :, None]
+        sizes = [(1, *pair) for pair in (layer.kernel_size, layer.dilation, layer.stride)]
+        padding: Any = (0, *layer.padding)
+    else:
+        sizes = [layer.kernel_size, layer.dilation, layer.stride]
+        padding = layer.padding
+    kernel, dilation, stride = sizes
+    if isinstance(padding, str) or layer.padding_mode != "zeros":
+        raise PassError(f"prune: padding '{layer.padding}' of mode '{layer.padding_mode}' is not known here")
+    return F.unfold(x, kernel, dilation, padding, stride).transpose(1, 2).flatten(0, 1)

@@ -23,9 +23,9 @@ from torch import nn
 from chipfit.compress.base import AbstractPass, PassContext
 from chipfit.compress.graph import NESTS, nest_layers
 from chipfit.compress.quantize import (
-    ActivationQuantizer,
     WeightQuantizer,
     code_range,
+    input_quantizer,
     quantised,
     weight_quantizer,
 )
@@ -111,8 +111,7 @@ def _watch(name: str, model: nn.Module, found: dict[str, LayerCodes]) -> Any:
         quantizer = weight_quantizer(layer)
         if quantizer is None:
             raise PassError(f"layer '{name}' is not quantised")
-        reader = model.get_submodule(f"{name}_input")
-        assert isinstance(reader, ActivationQuantizer)
+        reader = input_quantizer(model, name)
         weights = _whole(layer.weight / quantizer.steps(layer.weight.dim()))
         codes = _whole(args[0] / reader.step) << reader.shift
         if isinstance(layer, nn.Linear):

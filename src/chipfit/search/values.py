@@ -224,8 +224,8 @@ def _unit(multiplier: str, config: ValuesConfig) -> Netlist:
     bits = config.bits
     style, _, accumulate = multiplier.partition("+")
     design = MacDesign(
-        style=style,  # type: ignore[arg-type]
-        accumulate=accumulate or "tree",  # type: ignore[arg-type]
+        style=style,
+        accumulate=accumulate or "tree",
         weight_bits=bits,
         activation_bits=bits,
         sum_bits=2 * bits + 6,

@@ -12,15 +12,11 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import Literal
 
 from chipfit.cost.gates.fold import Circuit
 from chipfit.cost.gates.netlist import ONE, ZERO, Netlist
 from chipfit.errors import NetlistError, nearest
 
-Style = Literal["array", "booth"]
-Adder = Literal["ripple", "prefix"]
-Accumulate = Literal["tree", "adder"]
 STYLES: tuple[str, ...] = ("array", "booth")
 ADDERS: tuple[str, ...] = ("ripple", "prefix")
 ACCUMULATES: tuple[str, ...] = ("tree", "adder")
@@ -45,14 +41,14 @@ class MacDesign:
         NetlistError: a width or a name that cannot be.
     """
 
-    style: Style = "array"
+    style: str = "array"
     weight_bits: int = 8
     activation_bits: int = 8
     sum_bits: int = 22
     weight_signed: bool = True
     activation_signed: bool = True
-    adder: Adder = "ripple"
-    accumulate: Accumulate = "tree"
+    adder: str = "ripple"
+    accumulate: str = "tree"
 
     def __post_init__(self) -> None:
         for what, given, valid in (
