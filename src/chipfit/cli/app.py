@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any
 
 import typer
@@ -13,11 +14,22 @@ from chipfit.errors import ChipfitError
 BUDGET_MISSED, STOPPED = 3, 130
 
 
+class _Said(logging.Handler):
+    """What the package logs goes to standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it."""
+        say(record.getMessage())
+
+
 class _Commands(TyperGroup):
     """Turns what went wrong in a command into one message and an exit status."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was given."""
+        log = logging.getLogger("chipfit")
+        log.setLevel(logging.INFO)
+        log.handlers = [_Said()]
         try:
             return super().invoke(ctx)
         except ChipfitError as error:

@@ -23,11 +23,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numba
 import numpy as np
 from jaxtyping import Bool, Float64
 
 from chipfit.errors import PassError
+from chipfit.jit import njit
 from chipfit.units import si
 
 #: Rounds of the search for the pull that meets a budget.
@@ -126,7 +126,7 @@ class LayerWeights:
         return float(self.damage @ (codes - chosen.of(codes)) ** 2.0)
 
 
-@numba.njit(cache=True)
+@njit
 def _programme(
     codes: np.ndarray, damage: np.ndarray, energy: np.ndarray, places: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:

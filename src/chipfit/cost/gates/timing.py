@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from jaxtyping import Float64, Int8, Int32, UInt64
 
 from chipfit.cost.gates.annotate import Annotated
 from chipfit.cost.gates.netlist import ONE, ZERO, Netlist
 from chipfit.errors import NetlistError
+from chipfit.jit import njit
 
 UNKNOWN = 2
 
@@ -126,7 +126,7 @@ def held_values(netlist: Netlist, held: Mapping[str, int]) -> Int8[np.ndarray, "
     return value
 
 
-@numba.njit(cache=True)
+@njit
 def _can_show(table: np.int64, count: np.int32, known: int, bits: np.int64, pin: int) -> bool:
     """Whether the output can follow one pin while the known pins have the values `bits`."""
     for i in range(1 << count):
@@ -135,7 +135,7 @@ def _can_show(table: np.int64, count: np.int32, known: int, bits: np.int64, pin:
     return False
 
 
-@numba.njit(cache=True)
+@njit
 def _sweep(
     inputs: Int32[np.ndarray, "gate 6"],
     pins: Int32[np.ndarray, " gate"],

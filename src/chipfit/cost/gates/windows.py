@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from chipfit.cost.gates.lanes import (
     AHEAD,
@@ -32,6 +31,7 @@ from chipfit.cost.gates.lanes import (
     lowest_bit,
     settle_loop,
 )
+from chipfit.jit import njit
 
 #: Value of a net that is not constant.
 FREE = -1
@@ -91,7 +91,7 @@ class Layout(NamedTuple):
     longest: int
 
 
-@njit(cache=True)
+@njit
 def _of_six(table: np.uint64, pins: int) -> np.uint64:
     """The truth table over six pins of which the last do not matter."""
     for pin in range(pins, _PINS):
@@ -99,7 +99,7 @@ def _of_six(table: np.uint64, pins: int) -> np.uint64:
     return table
 
 
-@njit(cache=True)
+@njit
 def _held(table: np.uint64, pin: int, value: int) -> np.uint64:
     """The truth table over six pins with one held: it does not matter any more."""
     shift = np.uint64(1 << pin)
@@ -110,12 +110,12 @@ def _held(table: np.uint64, pin: int, value: int) -> np.uint64:
     return lower | lower << shift
 
 
-@njit(cache=True)
+@njit
 def _matters(table: np.uint64, pin: int) -> bool:
     return _held(table, pin, 0) != _held(table, pin, 1)
 
 
-@njit(cache=True)
+@njit
 def _write_form(table: np.uint64, pins: np.ndarray, forms: np.ndarray, form: int) -> None:
     """Algebraic normal form of a truth table over six pins in those that matter, by the Möbius transform."""
     own = np.uint64(0)
@@ -130,7 +130,7 @@ def _write_form(table: np.uint64, pins: np.ndarray, forms: np.ndarray, form: int
         forms[form + i] = _ALL if own >> np.uint64(i) & np.uint64(1) else np.uint64(0)
 
 
-@njit(cache=True)
+@njit
 def plan(
     inputs: np.ndarray,
     pins: np.ndarray,
@@ -190,7 +190,7 @@ def plan(
     )  # fmt: skip
 
 
-@njit(cache=True)
+@njit
 def lay_out(gates: Gates) -> Layout:
     """Places of the windows of all nets in one buffer."""
     nets = len(gates.values)
@@ -228,7 +228,7 @@ def lay_out(gates: Gates) -> Layout:
     return Layout(low, high, start, program, int(rows), int(longest))
 
 
-@njit(cache=True)
+@njit
 def _unsettled(values: np.ndarray, found: np.ndarray, rows: int, width: int) -> None:
     """Lanes of each row whose value changes within the next `width - 1` steps."""
     words, last = rows * WORDS, (rows - 1) * WORDS
@@ -244,7 +244,7 @@ def _unsettled(values: np.ndarray, found: np.ndarray, rows: int, width: int) -> 
         seen += step
 
 
-@njit(cache=True)
+@njit
 def _run_slowly(
     program: np.ndarray, at: int, forms: np.ndarray, copy: int, buffer: np.ndarray, values: np.ndarray,
     spare: np.ndarray,
@@ -268,7 +268,7 @@ def _run_slowly(
     return changes
 
 
-@njit(cache=True)
+@njit
 def _arrivals(
     gates: Gates, layout: Layout, outputs: np.ndarray, changed: np.ndarray, buffer: np.ndarray,
     found: np.ndarray,
@@ -292,7 +292,7 @@ def _arrivals(
                 break
 
 
-@njit(cache=True)
+@njit
 def run(
     gates: Gates, layout: Layout, sources: np.ndarray, before: np.ndarray, after: np.ndarray, blocks: int,
     outputs: np.ndarray, buffers: tuple[np.ndarray, np.ndarray, np.ndarray], toggles: np.ndarray,
@@ -336,7 +336,7 @@ def run(
             _arrivals(gates, layout, outputs, changed, buffer, arrival[block * LANES : (block + 1) * LANES])
 
 
-@njit(cache=True)
+@njit
 def run_zero(
     gates: Gates, sources: np.ndarray, before: np.ndarray, after: np.ndarray, blocks: int, buffer: np.ndarray,
     toggles: np.ndarray,

@@ -27,10 +27,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chipfit.cost.mapping.lattice import Lattice, fast, sweep, sweep_down
-from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Flags, Floats, Ints
+from chipfit.cost.mapping.lattice import Lattice, sweep, sweep_down
+from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Floats, Ints
 from chipfit.cost.mapping.nest import Chip
 from chipfit.cost.mapping.plan import Plan
+from chipfit.cost.mapping.rows import words
+from chipfit.jit import inner as only_compiled
+from chipfit.jit import lean
 
 CLASSES = 6  # stationary: input, weight, output; the same with reuse that runs on outwards
 
@@ -54,6 +57,7 @@ class Work(NamedTuple):
         cycles and what waits, of the best label; values: scratch (9). fans: [group, i]
         most processing elements that arrays of groups before can have at work on tile i. floor: [i] least
         cycles that memories need where i is the block of the innermost array (tiles).
+        slopes, spared: scratch (3, 2), (2).
         listed_at: factors (8), tile, (of the first entry) how many, way inside.
     """
 
@@ -73,14 +77,11 @@ class Work(NamedTuple):
     values: Floats
     fans: Floats
     floor: Floats
+    slopes: Floats
+    spared: Floats
 
 
-@fast
-def _words(elements: float, per_word: float) -> float:
-    return np.ceil(elements / per_word) if per_word > 0 else -per_word * elements
-
-
-@fast
+@only_compiled
 def _fit(group: int, plan: Plan, lattice: Lattice, chip: Chip, out: Floats) -> None:
     """out[i] = 0 where tile i fits all memories of a group, else infinite."""
     for i in range(out.shape[0]):
@@ -91,17 +92,18 @@ def _fit(group: int, plan: Plan, lattice: Lattice, chip: Chip, out: Floats) -> N
             used = 0.0
             for t in range(3):
                 if chip.holds[stage, t]:
-                    used += _words(lattice.elements[t, i], chip.per_word[stage, t if t < 2 else 3])
+                    used += words(lattice.elements[t, i], chip.per_word[stage, t if t < 2 else 3])
             if used > chip.capacity[stage]:
                 out[i] = np.inf
 
 
-@fast
+@lean
 def fill_slopes(g: int, plan: Plan, lattice: Lattice, slopes: Floats, spared: Floats) -> None:
     """Prices of visits at step g: [tensor, of blocks | of tiles]; what partial sums save [once | a copy]."""
     whole = lattice.hull.shape[0] - 1
-    slopes[:, :] = 0.0
-    spared[:] = 0.0
+    for t in range(3):
+        slopes[t, 0], slopes[t, 1] = 0.0, 0.0
+    spared[0], spared[1] = 0.0, 0.0
     for link in range(plan.link.shape[0]):
         if plan.link[link, 1] != g:
             continue
@@ -124,23 +126,40 @@ class Inner(NamedTuple):
     fits: 0 for tiles that fit the memory, else infinity (tiles).
     takes: [t, i] least of what tiles that may be cut from block i take in the memory if tensor t is
         stationary (J); infinite if they do not reach it with all processing elements (3, tiles).
+    least: scratch (8, sizes). most: scratch (tiles).
     """
 
     fits: Floats
     takes: Floats
+    least: Floats
+    most: Floats
 
 
-@fast
-def _reached(elements: int, lattice: Lattice, inner: Inner) -> Flags:
-    """Whether a tile that fits reaches block i with all processing elements: by its iterations."""
-    least_extent = np.ones((8, lattice.size.shape[1]))
+def inner_of(lattice: Lattice) -> Inner:
+    """Room for what depends on the innermost memory."""
+    tiles = lattice.hull.shape[0]
+    return Inner(
+        fits=np.empty(tiles),
+        takes=np.empty((3, tiles)),
+        least=np.empty(lattice.size.shape),
+        most=np.empty(tiles),
+    )
+
+
+@only_compiled
+def _reached(elements: int, lattice: Lattice, inner: Inner) -> None:
+    """Mark with 1 in `most` where a tile that fits reaches block i with all processing elements, else 0.
+
+    It goes by iterations.
+    """
+    least_extent = inner.least
     for d in range(8):
         for j in range(lattice.many[d]):
             least_extent[d, j] = lattice.size[d, j]
             for pair in range(lattice.by_block[d, j], lattice.by_block[d, j + 1]):
                 extent = lattice.size[d, lattice.pair_tile[d, pair]] * lattice.pair_factor[d, pair]
                 least_extent[d, j] = min(least_extent[d, j], extent)
-    most, reached = np.zeros(inner.fits.shape[0]), np.zeros(inner.fits.shape[0], np.bool_)
+    most = inner.most
     for i in range(most.shape[0]):
         iterations = -1.0 if inner.fits[i] < np.inf else 0.0
         for d in range(8):
@@ -152,11 +171,10 @@ def _reached(elements: int, lattice: Lattice, inner: Inner) -> Flags:
         needed = 1.0
         for d in range(8):
             needed *= least_extent[d, lattice.at[d, i]]
-        reached[i] = needed <= -most[i] * elements
-    return reached
+        most[i] = 1.0 if needed <= -most[i] * elements else 0.0
 
 
-@fast
+@lean
 def fill_inner(
     plan: Plan, lattice: Lattice, chip: Chip, slopes: Floats, spared: Floats, inner: Inner
 ) -> None:
@@ -164,7 +182,7 @@ def fill_inner(
     g = plan.last_stage.shape[0] - 2
     elements = plan.sides[g, 0] * plan.sides[g, 1]
     _fit(g + 1, plan, lattice, chip, inner.fits)
-    reached = _reached(elements, lattice, inner)
+    _reached(elements, lattice, inner)
     visits = lattice.visits
     for o in range(3):
         takes = inner.takes[o]
@@ -181,14 +199,16 @@ def fill_inner(
         for d in range(8):
             sweep_down(takes, d, lattice)
         for i in range(takes.shape[0]):
-            if not reached[i]:
+            if inner.most[i] == 0.0:
                 takes[i] = np.inf
 
 
-@fast
+@only_compiled
 def _reach_of_main(o: int, slope: float, plan: Plan, lattice: Lattice, values: Floats) -> None:
     """values[i]: what tensor o costs if it is stationary in the main memory, for block i."""
-    free = plan.loopable[0].all() and plan.allowed[0, o]
+    free = plan.allowed[0, o]
+    for d in range(8):
+        free = free and plan.loopable[0, d]
     for i in range(values.shape[0]):
         values[i] = (lattice.hull[i] if o == INPUT else 1.0) * slope
         if free:
@@ -199,11 +219,12 @@ def _reach_of_main(o: int, slope: float, plan: Plan, lattice: Lattice, values: F
                 values[i] = np.inf
 
 
-@fast
+@only_compiled
 def _reach_beyond(g: int, o: int, slope: float, plan: Plan, lattice: Lattice, work: Work) -> None:
     """Into `within`: the least of tensor o and of all further out, if its reuse runs on outwards."""
     values = work.within[g, o + 3]
-    values[:] = work.first[o] if g == 1 else work.rest[g]
+    for i in range(values.shape[0]):
+        values[i] = work.first[o, i] if g == 1 else work.rest[g, i]
     for d in range(8):
         if plan.loopable[g, d] and RELEVANT[o, d] == 0:
             sweep(values, d, lattice)
@@ -211,13 +232,13 @@ def _reach_beyond(g: int, o: int, slope: float, plan: Plan, lattice: Lattice, wo
         values[i] += (lattice.hull[i] if o == INPUT else 1.0) * slope
 
 
-@fast
+@only_compiled
 def _reach(g: int, o: int, slope: float, plan: Plan, lattice: Lattice, work: Work) -> None:
     """Into `within`: the least of tensor o, stationary here, and of all further out."""
     values, visits = work.within[g, o], lattice.visits[o]
-    values[:] = work.rest[g]
-    if o != INPUT:
-        for i in range(values.shape[0]):
+    for i in range(values.shape[0]):
+        values[i] = work.rest[g, i]
+        if o != INPUT:
             values[i] += slope * visits[i]
     for d in range(8):
         outside = o == INPUT and d == 2
@@ -226,7 +247,8 @@ def _reach(g: int, o: int, slope: float, plan: Plan, lattice: Lattice, work: Wor
     if o != INPUT:
         return
     step = lattice.step[2]
-    work.slices[:] = values
+    for i in range(values.shape[0]):
+        work.slices[i] = values[i]
     for i in range(values.shape[0]):
         k = lattice.at[2, i]
         price = slope * lattice.hull[i]
@@ -237,19 +259,21 @@ def _reach(g: int, o: int, slope: float, plan: Plan, lattice: Lattice, work: Wor
         values[i] = best
 
 
-@fast
+@only_compiled
 def _bound_step(g: int, plan: Plan, lattice: Lattice, inner: Inner, work: Work) -> None:
     """Fill `within[g]` and `least[g]` from `rest[g]`."""
-    slopes, spared = np.zeros((3, 2)), np.zeros(2)
+    slopes, spared = work.slopes, work.spared
     fill_slopes(g, plan, lattice, slopes, spared)
     innermost = g == plan.last_stage.shape[0] - 2
     least = work.least[g]
-    least[:] = np.inf
+    for i in range(least.shape[0]):
+        least[i] = np.inf
     for o in range(3):
         slope = slopes[o, 0] + slopes[o, 1]
         if g == 0:
             _reach_of_main(o, slope, plan, lattice, work.within[0, o])
-            work.within[0, o + 3, :] = np.inf
+            for i in range(least.shape[0]):
+                work.within[0, o + 3, i] = np.inf
         else:
             _reach(g, o, slope, plan, lattice, work)
             _reach_beyond(g, o, slope, plan, lattice, work)
@@ -270,7 +294,7 @@ def _bound_step(g: int, plan: Plan, lattice: Lattice, inner: Inner, work: Work) 
                 work.first[o, i] = total
 
 
-@fast
+@only_compiled
 def _bound_tiles(g: int, plan: Plan, lattice: Lattice, ways: Ints, many: int, work: Work) -> None:
     """Fill `rest[g + 1]`, which says already what fits, from `least[g]`, over all ways to unroll."""
     rest = work.rest[g + 1]
@@ -291,10 +315,11 @@ def _bound_tiles(g: int, plan: Plan, lattice: Lattice, ways: Ints, many: int, wo
         rest[i] = best
 
 
-@fast
+@only_compiled
 def _fans(group: int, plan: Plan, lattice: Lattice, out: Floats) -> None:
     """out[i]: most processing elements that arrays of groups before can have at work on tile i."""
-    out[:] = 1.0
+    for i in range(out.shape[0]):
+        out[i] = 1.0
     for g in range(group):
         for side in range(2):
             if plan.sides[g, side] == 1:
@@ -307,11 +332,12 @@ def _fans(group: int, plan: Plan, lattice: Lattice, out: Floats) -> None:
                 out[i] *= min(rounds, plan.sides[g, side])
 
 
-@fast
+@only_compiled
 def _main_words(plan: Plan, lattice: Lattice, work: Work) -> None:
     """Fill `words`, for a main memory without an array below."""
     whole = lattice.hull.shape[0] - 1
-    work.words[:] = np.inf
+    for i in range(whole + 1):
+        work.words[i] = np.inf
     for o in range(3):
         for i in range(whole + 1):
             if work.first[o, i] == np.inf:
@@ -327,7 +353,7 @@ def _main_words(plan: Plan, lattice: Lattice, work: Work) -> None:
             work.words[i] = min(work.words[i], total)
 
 
-@fast
+@lean
 def prepare_bounds(
     plan: Plan,
     lattice: Lattice,
@@ -355,12 +381,14 @@ def prepare_bounds(
         _fans(g, plan, lattice, work.fans[g])
         if g > 0:
             _fit(g, plan, lattice, chip, work.rest[g])
-    work.rest[groups - 1] = inner.fits
+    for i in range(inner.fits.shape[0]):
+        work.rest[groups - 1, i] = inner.fits[i]
     for g in range(groups - 1):
         _bound_step(g, plan, lattice, inner, work)
         array = plan.sides[g, 0] * plan.sides[g, 1] > 1
         if g == 0:
-            work.words[:] = 0.0
+            for i in range(work.words.shape[0]):
+                work.words[i] = 0.0
             if timed and not array:
                 _main_words(plan, lattice, work)
         if g + 1 == groups - 1:
@@ -369,7 +397,8 @@ def prepare_bounds(
         if array:
             _bound_tiles(g, plan, lattice, ways[g], many[g], work)
         else:
-            rest += work.least[g]
+            for i in range(rest.shape[0]):
+                rest[i] += work.least[g, i]
         if g == 0:
             for o in range(3):
                 for i in range(rest.shape[0]):

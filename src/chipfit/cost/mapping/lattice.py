@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from chipfit.cost.mapping.model import INPUT, RELEVANT, Floats, Ints, MapSpace
 from chipfit.cost.mapping.rows import covered
 from chipfit.cost.mapping.sizes import sizes_of
 from chipfit.errors import MappingError
+from chipfit.jit import inner, lean
 from chipfit.workload.network import Loops
-
-_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-
-
-fast = numba.njit(**_OPTIONS)
 
 
 class Lattice(NamedTuple):
@@ -65,7 +60,7 @@ class Lattice(NamedTuple):
     columns: Floats
 
 
-@fast
+@inner
 def sweep(values: Floats, d: int, lattice: Lattice) -> None:
     """Each value becomes the least among the multiples of its tile along one dimension."""
     step, many = lattice.step[d], lattice.many[d]
@@ -81,7 +76,7 @@ def sweep(values: Floats, d: int, lattice: Lattice) -> None:
                         values[low + r] = values[high + r]
 
 
-@fast
+@inner
 def sweep_down(values: Floats, d: int, lattice: Lattice) -> None:
     """Each value becomes the least among the tiles that may be cut from its tile along one dimension."""
     step, many = lattice.step[d], lattice.many[d]
@@ -97,12 +92,14 @@ def sweep_down(values: Floats, d: int, lattice: Lattice) -> None:
                         values[high + r] = values[low + r]
 
 
-@fast
-def fill_lattice(lattice: Lattice) -> None:
-    """Fill what has an entry per tile: `at`, `visits`, `elements`, `hull`; the rest is there."""
+@lean
+def fill_lattice(lattice: Lattice, index: Ints) -> None:
+    """Fill what has an entry per tile: `at`, `visits`, `elements`, `hull`; the rest is there.
+
+    `index`: zeros (8).
+    """
     bounds, size, many = lattice.bounds, lattice.size, lattice.many
     base = 1.0 * bounds[0] * bounds[1] * bounds[3]
-    index = np.zeros(8, np.int64)
     for i in range(lattice.hull.shape[0]):
         for t in range(3):
             visits = 1.0
@@ -222,7 +219,7 @@ def _lattice_of(
         rows=both[0],
         columns=both[1],
     )
-    fill_lattice(lattice)
+    fill_lattice(lattice, np.zeros(8, np.int64))
     rows, columns = (_least(part, many[k], many[k + 2], union) for k, part in enumerate(both, 4))
     base, at = loops.N * loops.G * loops.C, lattice.at
     return lattice._replace(hull=1.0 * base * rows[at[4], at[6]] * columns[at[5], at[7]])

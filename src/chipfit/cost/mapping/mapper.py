@@ -347,7 +347,6 @@ class _Setting:
 
 def _inner(settings: Sequence[_Setting], lattice: Lattice) -> list[Inner]:
     """What `bound.fill_inner` fills, for each setting; settings that hold the same inside share it."""
-    tiles = lattice.hull.shape[0]
     known: dict[tuple[Any, ...], Inner] = {}
     found: list[Inner] = []
     for setting in settings:
@@ -357,7 +356,7 @@ def _inner(settings: Sequence[_Setting], lattice: Lattice) -> list[Inner]:
             bound.fill_slopes(groups - 2, setting.plan, lattice, slopes, spared)
         key = (setting.held_inside, slopes[:, 1].tobytes(), float(spared[1]))
         if key not in known:
-            known[key] = Inner(fits=np.empty(tiles), takes=np.empty((3, tiles)))
+            known[key] = bound.inner_of(lattice)
             if groups > 1:
                 bound.fill_inner(setting.plan, lattice, setting.chip, slopes, spared, known[key])
         found.append(known[key])
@@ -437,7 +436,7 @@ class _Question:
         groups, tiles = len(plan.last_stage), len(lattice.hull)
         if groups == 1:
             return
-        work, inner = _work(-1, groups, tiles), Inner(fits=np.empty(tiles), takes=np.empty((3, tiles)))
+        work, inner = _work(-1, groups, tiles), bound.inner_of(lattice)
         slopes, spared = np.zeros((3, 2)), np.zeros(2)
         for stage in np.flatnonzero(made.price[3]):
             price = np.zeros_like(made.price)
@@ -465,13 +464,13 @@ class _Question:
         groups = len(plan.last_stage)
         inside = ways[groups - 1, : many[groups - 1]]
         cost, pending = np.zeros((len(inside), 2)), np.zeros((len(inside), pricing.WAITING))
-        pricing.price_inside(plan, lattice, inside, cost, pending)
+        pricing.price_inside(plan, lattice, inside, pricing.cut(), cost, pending)
         base = float(self.chip.scalars[0] + self.chip.scalars[3])
         return float(
             search.best_first(
                 plan, lattice, self.chip, self.tables, self.goal, base, inside, cost,
                 pending, ways, many, limit, self.slack, 0 if exactly else _PROBES, self.effort, self.found,
-                work,
+                work, pricing.cut(), search.steps_of(groups, int(plan.sides[groups - 2, 0])),
             )
         )  # fmt: skip
 
@@ -543,7 +542,8 @@ def _ways(plan: Plan, lattice: Lattice) -> tuple[Ints, Ints]:
         if g == groups - 2 or plan.sides[g].prod() == 1:
             continue
         ways = np.ones((_MOST_WAYS, 8), np.int64)
-        many[g] = pricing.list_ways(g, plan, lattice, ways)
+        reach = np.zeros((2, int(plan.sides[g, 0]) + 1), np.bool_)
+        many[g] = pricing.list_ways(g, plan, lattice, np.ones(8, np.int64), reach, ways)
         if many[g] < 0:
             raise MappingError(
                 f"an array of {plan.sides[g].prod()} elements may be unrolled in more than {_MOST_WAYS} "
@@ -587,6 +587,8 @@ def _work(number: int, groups: int, tiles: int) -> Work:
         listed_at=taken("listed_at", (bound.CLASSES, _LISTED, 11), np.int64, own=False),
         seen=taken("seen", (groups, tiles if groups > 3 else 1, 8, 9), own=False),
         values=np.zeros(9),
+        slopes=np.zeros((3, 2)),
+        spared=np.zeros(2),
         fans=taken("fans", (groups, tiles)),
         floor=taken("floor", (tiles,)),
     )

@@ -33,7 +33,8 @@ from typing import NamedTuple
 
 from chipfit.cost.mapping.model import INPUT, ORDER, OUTPUT, POSITION, RELEVANT, WEIGHT, Flags, Floats, Ints
 from chipfit.cost.mapping.options import filling, moving_rows
-from chipfit.cost.mapping.rows import covered, inner, njit, words
+from chipfit.cost.mapping.rows import covered, words
+from chipfit.jit import inner, lean
 
 
 class Tables(NamedTuple):
@@ -98,7 +99,7 @@ class Chip(NamedTuple):
     fills: bool
 
 
-@njit
+@lean
 def chain_counts(
     tiles: Ints,
     factors: Ints,
@@ -189,7 +190,7 @@ def _copies(a: int, pick: Ints, counts: Floats) -> float:
     return counts[3, pick[3], 0, a] * counts[6, pick[6], 0, a] * counts[7, pick[7], 0, a]
 
 
-@njit
+@lean
 def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats, out: Floats) -> bool:
     """Accesses, energy and cycles of one mapping; False if a tile does not fit its memory.
 
@@ -359,7 +360,7 @@ def count(pick: Ints, order: Ints, tables: Tables, chip: Chip, accesses: Floats,
     return True
 
 
-@njit
+@lean
 def prepare(bounds: Ints, chains: Ints, tables: Tables) -> None:
     """Fill the tables of the first chains[d] chains in `tables.tiles`."""
     tiles, factors, iterations = tables.tiles, tables.factors, tables.iterations

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, Ints
-from chipfit.cost.mapping.rows import covered, inner, rows_of, words
+from chipfit.cost.mapping.rows import covered, rows_of, words
+from chipfit.jit import inner
 
 # As `nest` has them, which imports this module.
 Tables = Any
@@ -111,8 +112,8 @@ def filling(pick: Ints, tables: Tables, chip: Chip) -> float:
                 if RELEVANT[t, d] == 1:
                     amount *= _first(d, h, c, pick, tables)
             if t == INPUT:
-                amount *= _first_rows(4, h, c, chip.union, pick, tables)
-                amount *= _first_rows(5, h, c, chip.union, pick, tables)
+                for d in range(4, 6):  # constants would compile it once for each
+                    amount *= _first_rows(d, h, c, chip.union, pick, tables)
             moved += words(amount, chip.per_word[h, t if t < OUTPUT or h == 0 else 3])
         cycles += moved / chip.price[3, h]
     return cycles

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chipfit.cost.mapping.lattice import Lattice, fast
+from chipfit.cost.mapping.lattice import Lattice
 from chipfit.cost.mapping.model import ENERGY, INPUT, LATENCY, OUTPUT, RELEVANT, Flags, Floats, Ints
 from chipfit.cost.mapping.plan import Plan
+from chipfit.jit import inner, lean
 
 #: Of equal energy the faster mapping is taken, and the other way round.
 TIE = 1e-9
@@ -20,7 +21,7 @@ PRICED = 15  # columns that `price_cut` fills
 WAITING = 9  # what waits for steps further out: see `resolve`
 
 
-@fast
+@inner
 def packs(factors: Ints, g: int, plan: Plan, reach: Flags) -> bool:
     """Whether factors fit the two sides of an array. `reach`: scratch (2, rows + 1)."""
     rows, columns = plan.sides[g, 0], plan.sides[g, 1]
@@ -60,12 +61,13 @@ def packs(factors: Ints, g: int, plan: Plan, reach: Flags) -> bool:
     return fits
 
 
-@fast
-def list_ways(g: int, plan: Plan, lattice: Lattice, ways: Ints) -> int:
-    """All factors that fit an array and may occur, into `ways` (n, 8); how many, or -1 if too many."""
+@lean
+def list_ways(g: int, plan: Plan, lattice: Lattice, current: Ints, reach: Flags, ways: Ints) -> int:
+    """All factors that fit an array and may occur, into `ways` (n, 8); how many, or -1 if too many.
+
+    `current`: ones (8). `reach`: as `packs`.
+    """
     elements = plan.sides[g, 0] * plan.sides[g, 1]
-    reach = np.zeros((2, plan.sides[g, 0] + 1), np.bool_)
-    current = np.ones(8, np.int64)
     found = 0
     d = 0
     # An odometer over factors that some cut of the dimension has.
@@ -73,7 +75,8 @@ def list_ways(g: int, plan: Plan, lattice: Lattice, ways: Ints) -> int:
         if packs(current, g, plan, reach):
             if found == ways.shape[0]:
                 return -1
-            ways[found] = current
+            for e in range(8):
+                ways[found, e] = current[e]
             found += 1
         d = 0
         while d < 8:
@@ -100,7 +103,7 @@ def list_ways(g: int, plan: Plan, lattice: Lattice, ways: Ints) -> int:
             return found
 
 
-@fast
+@inner
 def price_cut(
     g: int, tile: Ints, factors: Ints, extent: Ints, blocks: Floats, plan: Plan, lattice: Lattice, out: Floats
 ) -> None:
@@ -196,7 +199,7 @@ def price_cut(
         out[t, 14] -= main_once
 
 
-@fast
+@inner
 def resolve(g: int, factors: Ints, plan: Plan, priced: Floats, outputs: float, pending: Floats) -> float:
     """What waits costs more, now that the array of step g is chosen; updates `pending`.
 
@@ -255,7 +258,7 @@ class Goal(NamedTuple):
     timed: bool
 
 
-@fast
+@lean
 def score(energy: float, cycles: float, goal: Goal) -> float:
     """The objective; static energy is in `energy` already."""
     if cycles > goal.cap:
@@ -267,19 +270,35 @@ def score(energy: float, cycles: float, goal: Goal) -> float:
     return energy * cycles
 
 
-@fast
-def price_inside(plan: Plan, lattice: Lattice, inside: Ints, cost: Floats, pending: Floats) -> None:
+class Cut(NamedTuple):
+    """Scratch for one cut of a block; as the arguments of `price_cut`."""
+
+    tile: Ints
+    factors: Ints
+    extent: Ints
+    blocks: Floats
+    priced: Floats
+
+
+def cut() -> Cut:
+    """Scratch for one cut of a block."""
+    return Cut(
+        tile=np.zeros(8, np.int64),
+        factors=np.ones(8, np.int64),
+        extent=np.zeros(8, np.int64),
+        blocks=np.ones(8),
+        priced=np.zeros((3, PRICED)),
+    )
+
+
+@lean
+def price_inside(plan: Plan, lattice: Lattice, inside: Ints, cut: Cut, cost: Floats, pending: Floats) -> None:
     """The links to the datapath, for every way to unroll below the innermost memory.
 
-    `cost`: filled with [way, energy | cycles]; `pending`: with [way, t].
+    `cost`: filled with [way, energy | cycles]; `pending`: with [way, t]. `cut`: scratch.
     """
     g = plan.last_stage.shape[0] - 1
-    tile, extent, blocks, priced = (
-        np.zeros(8, np.int64),
-        np.zeros(8, np.int64),
-        np.zeros(8),
-        np.zeros((3, PRICED)),
-    )
+    tile, extent, blocks, priced = cut.tile, cut.extent, cut.blocks, cut.priced
     for w in range(inside.shape[0]):
         cost[w, 1] = 1.0
         for d in range(8):

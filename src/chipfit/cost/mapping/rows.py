@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 
 from chipfit.cost.mapping.model import Floats
-
-# The first run compiles everything here, so what would only make that longer is off: checks of division
-# by zero, which cannot happen; rewriting of array expressions, of which there are none; a second entry
-# point of each function for callers in C; counting of references, because no function here makes an
-# array (scratch is handed in). What compiled functions call is compiled again into each caller: the outer
-# loops of the search are therefore left to Python.
-_OPTIONS: dict[str, Any] = {
-    "cache": True,
-    "error_model": "numpy",
-    "no_rewrites": True,
-    "no_cfunc_wrapper": True,
-    "_nrt": False,
-}
-njit = numba.njit(**_OPTIONS)
-# Functions that only compiled ones call have no entry point for Python either.
-_INNER_OPTIONS: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True}
-inner = numba.njit(**_INNER_OPTIONS)
+from chipfit.jit import inner, lean
 
 
 @inner
@@ -64,12 +45,13 @@ def rows_of(
                 ahead = (row - r_before * dilation) - before * stride
                 if ahead >= 0 and ahead % stride == 0 and ahead // stride < p_here - before:
                     fresh = False
+                    break  # a loop with two ends is not vectorised, which would take seconds to compile
             if fresh:
                 rows += 1
     return rows
 
 
-@njit
+@lean
 def covered(
     bound: int,
     kernel: int,

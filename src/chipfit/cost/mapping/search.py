@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from chipfit.cost.mapping.bound import CLASSES, Work, fill_slopes
-from chipfit.cost.mapping.lattice import Lattice, fast
-from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Floats, Ints
+from chipfit.cost.mapping.lattice import Lattice
+from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Flags, Floats, Ints
 from chipfit.cost.mapping.nest import Chip, Tables, chain_counts, count
 from chipfit.cost.mapping.plan import Plan
-from chipfit.cost.mapping.pricing import PRICED, WAITING, Goal, packs, price_cut, resolve, score
+from chipfit.cost.mapping.pricing import WAITING, Cut, Goal, packs, price_cut, resolve, score
+from chipfit.jit import inner, lean
 
 LEAF = 400  # candidates that take as long as one whole mapping
 
@@ -26,14 +27,14 @@ INPUT_FIRST = (4, 6, 5, 7, 0, 1, 2, 3)
 COMPARED = 64  # candidates of one block and one stationary tensor that are compared with each other
 
 
-@fast
+@inner
 def _bound(energy: float, cycles: float, words: float, goal: Goal) -> float:
     if goal.bandwidth > 0:
         cycles = max(cycles, (max(words, goal.words) + goal.streamed) / goal.bandwidth)
     return score(energy + goal.static * cycles, cycles, goal)
 
 
-@fast
+@inner
 def _loops_here(o: int, block: int, blocks: Floats, lattice: Lattice) -> bool:
     """Whether a step must loop along a dimension of tensor o: the block does not divide the bound."""
     loops = False
@@ -42,7 +43,7 @@ def _loops_here(o: int, block: int, blocks: Floats, lattice: Lattice) -> bool:
     return loops
 
 
-@fast
+@inner
 def _consider(
     g: int,
     block: int,
@@ -133,7 +134,7 @@ def _consider(
         work.listed_at[c, 0, 9] = used + 1
 
 
-@fast
+@inner
 def _known(g: int, i: int, plan: Plan, goal: Goal, work: Work) -> bool:
     """Whether a label is no better in anything than one seen for its tile; notes it otherwise."""
     label, where = work.labels[g, i], work.label_at[g, i]
@@ -171,7 +172,7 @@ def _known(g: int, i: int, plan: Plan, goal: Goal, work: Work) -> bool:
     return False
 
 
-@fast
+@inner
 def _better_half(g: int, have: int, work: Work, found: Found) -> int:
     """Keep up to half of the labels of a step, with less than the mean bound; how many are left.
 
@@ -195,7 +196,54 @@ def _better_half(g: int, have: int, work: Work, found: Found) -> int:
     return kept
 
 
-@fast
+class Steps(NamedTuple):
+    """Scratch of `best_first`: where it is among the cuts of a block, and what each cut has so far."""
+
+    pending: Floats
+    position: Ints
+    have: Ints
+    dims: Ints
+    first: Ints
+    last: Ints
+    place: Ints
+    products: Ints
+    indices: Ints
+    copies: Floats
+    loops_here: Ints
+    of_tiles: Floats
+    of_blocks: Floats
+    rest_of: Floats
+    reach_of: Floats
+    reach: Flags
+    digits: Ints
+    chosen: Ints
+
+
+def steps_of(groups: int, rows: int) -> Steps:
+    """Scratch for a target of so many groups whose innermost array but one has so many rows."""
+    return Steps(
+        pending=np.zeros(WAITING),
+        position=np.zeros(groups, np.int64),
+        have=np.zeros(groups, np.int64),
+        dims=np.zeros(8, np.int64),
+        first=np.zeros(9, np.int64),
+        last=np.zeros(9, np.int64),
+        place=np.zeros(9, np.int64),
+        products=np.ones(9, np.int64),
+        indices=np.zeros(9, np.int64),
+        copies=np.ones(9),
+        loops_here=np.zeros((3, 9), np.int64),
+        of_tiles=np.ones((3, 9)),
+        of_blocks=np.ones((3, 9)),
+        rest_of=np.ones((3, 9)),
+        reach_of=np.zeros((3, 2)),
+        reach=np.zeros((2, rows + 1), np.bool_),
+        digits=np.zeros(8, np.int64),
+        chosen=np.zeros(8, np.int64),
+    )
+
+
+@inner
 def _spread(
     g: int,
     block: int,
@@ -209,6 +257,7 @@ def _spread(
     memory: bool,
     unsure: bool,
     found: Found,
+    steps: Steps,
 ) -> int:
     """Labels of group g for everything listed for a block; how many there are now.
 
@@ -219,9 +268,9 @@ def _spread(
     room = work.labels.shape[1]
     floor = work.floor[block] if g == plan.last_stage.shape[0] - 2 else 0.0
     if dive and have == 0:
-        work.labels[g, :2, 0] = np.inf
+        work.labels[g, 0, 0], work.labels[g, 1, 0] = np.inf, np.inf
         have = 2
-    digits, chosen = np.zeros(8, np.int64), np.zeros(8, np.int64)
+    digits, chosen = steps.digits, steps.chosen
     for c in range(CLASSES):
         o = c % 3
         for i in range(work.listed_at[c, 0, 9]):
@@ -317,7 +366,7 @@ class Found(NamedTuple):
     indices: Ints
 
 
-@fast
+@inner
 def _leaf(
     plan: Plan,
     lattice: Lattice,
@@ -374,7 +423,7 @@ def _leaf(
     return score(found.out[0], found.out[1], goal)
 
 
-@fast
+@inner
 def _sift(heap: Ints, keys: Floats, start: int, size: int) -> None:
     root = start
     while True:
@@ -391,7 +440,7 @@ def _sift(heap: Ints, keys: Floats, start: int, size: int) -> None:
         root = child
 
 
-@fast
+@lean
 def best_first(
     plan: Plan,
     lattice: Lattice,
@@ -410,6 +459,8 @@ def best_first(
     effort: float,
     found: Found,
     work: Work,
+    cut: Cut,
+    steps: Steps,
 ) -> float:
     """The least score below `limit` (or `limit`), and its mapping in `found`.
 
@@ -431,19 +482,29 @@ def best_first(
         probes: if not 0, only the most promising mapping of so many blocks is looked at.
         found: filled.
         work: bounds, as `prepare_bounds` left them.
+        cut: scratch, new for each search.
+        steps: likewise.
     """
     groups = plan.last_stage.shape[0]
     big = groups - 2
     tiles = lattice.hull.shape[0]
     stages = plan.stage_group.shape[0]
     elements = plan.sides[big, 0] * plan.sides[big, 1]
-    reach = np.zeros((2, plan.sides[big, 0] + 1), np.bool_)
     outputs = float(lattice.elements[OUTPUT, tiles - 1])
-    factors, tile, extent = np.ones(8, np.int64), np.zeros(8, np.int64), np.zeros(8, np.int64)
-    blocks, priced, pending = np.zeros(8), np.zeros((3, PRICED)), np.zeros(WAITING)
-    position, have = np.zeros(groups, np.int64), np.zeros(groups, np.int64)
+    tile, factors, extent, blocks, priced = cut
+    pending, position, have, dims = steps.pending, steps.position, steps.have, steps.dims
+    first, last, place, products, indices = (
+        steps.first,
+        steps.last,
+        steps.place,
+        steps.products,
+        steps.indices,
+    )
+    copies, loops_here, of_tiles, of_blocks = steps.copies, steps.loops_here, steps.of_tiles, steps.of_blocks
+    rest_of, reach_of, reach = steps.rest_of, steps.reach_of, steps.reach
+    slopes, spared = work.slopes, work.spared
     nothing = int(have[0])  # handing on constants would compile what takes them once more
-    dims, active = np.zeros(8, np.int64), 0
+    active = 0
     rows_from, columns_from = -1, -1
     for d in INPUT_FIRST:
         if lattice.many[d] > 1:
@@ -455,12 +516,13 @@ def best_first(
             active += 1
     active = max(active, 1)
     input_base = 1.0 * lattice.bounds[0] * lattice.bounds[1] * lattice.bounds[3]
-    least_rows, least_columns = lattice.rows[:, :, 0].min(), lattice.columns[:, :, 0].min()
-    first, last, place = np.zeros(9, np.int64), np.zeros(9, np.int64), np.zeros(9, np.int64)
-    products, indices = np.ones(9, np.int64), np.zeros(9, np.int64)
-    reach_of, slopes, spared, copies = np.zeros((3, 2)), np.zeros((3, 2)), np.zeros(2), np.ones(9)
-    loops_here = np.zeros((3, 9), np.int64)
-    of_tiles, of_blocks, rest_of = np.ones((3, 9)), np.ones((3, 9)), np.ones((3, 9))
+    least_rows, least_columns = np.inf, np.inf
+    for i in range(lattice.rows.shape[0]):
+        for j in range(lattice.rows.shape[1]):
+            least_rows = min(least_rows, lattice.rows[i, j, 0])
+    for i in range(lattice.columns.shape[0]):
+        for j in range(lattice.columns.shape[1]):
+            least_columns = min(least_columns, lattice.columns[i, j, 0])
     fill_slopes(big, plan, lattice, slopes, spared)
     reached, best = limit, limit * slack
     least_inside, whole_inside, saved_inside, fastest_inside = np.inf, np.inf, 0.0, np.inf
@@ -469,8 +531,6 @@ def best_first(
         fastest_inside = min(fastest_inside, inside_cost[w, 1])
         whole_inside = min(whole_inside, inside_cost[w, 0] + inside_pending[w, 3] * plan.most_copies[big + 1])
         saved_inside = max(saved_inside, inside_pending[w, 3] * plan.most_copies[big])
-    for d in range(8):
-        blocks[d] = 1.0
     size = 0
     found.numbers[4], found.numbers[7] = np.inf, np.inf
     for i in range(tiles):
@@ -499,7 +559,9 @@ def best_first(
     unsure = nothing > 0
     memory = big > 1 and plan.complete
     if memory:
-        work.seen[:, :, :, :] = np.inf
+        seen = work.seen.reshape(work.seen.size)
+        for i in range(seen.shape[0]):
+            seen[i] = np.inf
     while size > 0:
         block = work.heap[0]
         if work.keys[block] >= best:
@@ -666,12 +728,13 @@ def best_first(
                         memory,
                         unsure,
                         found,
+                        steps,
                     )
                     full = False
                     for c in range(CLASSES):
                         work.listed_at[c, 0, 9] = 0
         have[big] = _spread(
-            big, block, plan, lattice, goal, best, work, int(have[big]), dive, memory, unsure, found
+            big, block, plan, lattice, goal, best, work, int(have[big]), dive, memory, unsure, found, steps
         )
         # Depth first through the steps further out.
         g = big
@@ -700,7 +763,8 @@ def best_first(
                             found.tiles[stage, d] = tables.tiles[d, 0, stage]
                             if stage < stages:
                                 found.factors[stage, d] = tables.factors[stage, d]
-                    found.stationary[:] = found.order
+                        if stage < stages:
+                            found.stationary[stage] = found.order[stage]
                 continue
             where = work.label_at[g, position[g]]
             runs = where[1] - 3 if where[1] >= 3 else -1
@@ -754,7 +818,19 @@ def best_first(
                     work,
                 )
                 have[g] = _spread(
-                    g, index, plan, lattice, goal, best, work, int(have[g]), dive, memory, unsure, found
+                    g,
+                    index,
+                    plan,
+                    lattice,
+                    goal,
+                    best,
+                    work,
+                    int(have[g]),
+                    dive,
+                    memory,
+                    unsure,
+                    found,
+                    steps,
                 )
         if dive and best < np.inf and probes == 0:
             dive = False

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from chipfit.jit import lean
 from chipfit.workload.network import Loops
 
 #: Whole numbers where masks are known; else what is expected of densities, in floating point.
@@ -131,7 +131,7 @@ def make_slots(loops: Loops, rows: int, channels: int, strips: int, order: Ints,
     )
 
 
-@numba.njit(cache=True, error_model="numpy")
+@lean
 def _taps(
     mask: NDArray[np.uint8],
     bounds: tuple[int, int, int, int],
@@ -145,7 +145,6 @@ def _taps(
     channels, height, width = mask.shape
     each = -(-P // found.shape[1])
     for i in range(channels):
-        rows[:] = 0
         for h in range(height):
             for s in range(S):
                 # Columns of the input that meet column s of the kernel: q from low to high.
@@ -164,7 +163,7 @@ def _taps(
                         found[i, p // each, r * S + s] += rows[h, s]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@lean
 def _passes(weights: NDArray[np.uint8], taps: Counts, slots: Slots, slowest: Counts, work: Counts) -> None:
     kernels, in_group, size = weights.shape[1], weights.shape[2], weights.shape[3]
     columns = work.shape[1]

@@ -15,12 +15,12 @@ left to whoever stores the stream.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.sparse import FORMATS
+from chipfit.jit import njit
 
 Flags = NDArray[np.bool_]
 
@@ -105,7 +105,7 @@ def _width(values: int) -> int:
     return max(0, (values - 1).bit_length())
 
 
-@numba.njit(cache=True)
+@njit
 def _run_entries(stream: Flags, longest: int) -> int:
     """Entries of a run-length stream. A run of `longest` zeros is `longest - 1` zeros and one written out."""
     entries, run = 0, 0
