@@ -17,13 +17,14 @@ njit = numba.njit(cache=True)
 # of division by zero, which cannot happen; rewriting of array expressions, of which there are none; a second
 # entry point of each function for callers in C; counting of references, because no such function makes an
 # array (scratch is handed in) or assigns to a slice. What compiled functions call is compiled again into each
-# caller, and once for each constant argument.
+# caller, and once for each constant argument. Threads run these functions side by side.
 _LEAN: dict[str, Any] = {
     "cache": True,
     "error_model": "numpy",
     "no_rewrites": True,
     "no_cfunc_wrapper": True,
     "_nrt": False,
+    "nogil": True,
 }
 #: A function that makes no array, and compiles in half the time.
 lean = numba.njit(**_LEAN)

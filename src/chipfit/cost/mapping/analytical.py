@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from chipfit.cost.base import AbstractEstimator, Cost, LayerCost
 from chipfit.cost.mac import mac_energy_j
@@ -25,6 +28,8 @@ from chipfit.cost.traffic import streamed, traffic_cost
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import TENSORS, Target
 from chipfit.workload.network import DIMENSIONS, Layer, Loops
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,22 +164,37 @@ def _answers(jobs: Mapping[_Job, Layer], target: Target, how: _How, slower: floa
         widths = Widths(**{name: _widest_alike(bits, word_bits) for name, bits in vars(job.widths).items()})
         rest = replace(job, widths=widths, mac_energy_j=0.0, streamed_energy_j=0.0)
         alike.setdefault(rest, {})[job] = job.mac_energy_j + job.streamed_energy_j
-    found: dict[_Job, Known] = {}
-    for rest, energies in alike.items():
+
+    def answer(rest: _Job) -> dict[float, Known]:
+        energies, wanted = alike[rest], how
         try:
             if math.isfinite(slower):
                 fastest = _map(rest, bare, replace(how, objective="latency"))
-                known = _shared(
-                    rest, energies.values(), bare, replace(how, most_cycles=slower * fastest.counts.cycles)
-                )
-            else:
-                known = _shared(rest, energies.values(), bare, how)
+                wanted = replace(how, most_cycles=slower * fastest.counts.cycles)
+            return _shared(rest, energies.values(), bare, wanted)
         except MappingError:
             # Searches are shared and know no names; whoever asked is told with them.
-            _find(rest, target, how, jobs[next(iter(energies))].name)
+            _find(rest, target, wanted, jobs[next(iter(energies))].name)
             raise
-        found |= {job: known[energy] for job, energy in energies.items()}
-    return found
+
+    answers = _in_threads(answer, list(alike))
+    return {
+        job: known[energy]
+        for energies, known in zip(alike.values(), answers, strict=True)
+        for job, energy in energies.items()
+    }
+
+
+def _in_threads(answer: Callable[[_Job], _T], jobs: Sequence[_Job]) -> list[_T]:
+    """The answers in order, worked out on all processors that this process may use."""
+    threads = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, len(jobs))
+    if threads < 2:
+        return [answer(job) for job in jobs]
+    pool = ThreadPoolExecutor(threads)
+    try:
+        return list(pool.map(answer, jobs))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _shared(rest: _Job, energies: Iterable[float], bare: Target, how: _How) -> dict[float, Known]:

@@ -51,7 +51,7 @@ _WORST_GAP = 1e6
 _PROBES = 4
 
 
-#: Of this, what the search among factors that divide may take before the others are looked at.
+#: Of this, what a search may take before it begins again from a better mapping.
 _GLANCE = 0.2
 
 
@@ -221,9 +221,40 @@ def find(
         raise MappingError(f"unknown objective '{objective}'{nearest(objective, OBJECTIVES)}")
     check_fits(label, target, widths)
     effort = EFFORT if effort is None else effort
-    if hint is None and space != EVEN:
-        hint = _even_first(loops, target, widths, objective, mac_energy_j, streamed_words, streamed_energy_j,
-                           most_cycles, rules, effort, tolerance)  # fmt: skip
+    ask = functools.partial(
+        _search, loops, target, widths, objective, mac_energy_j, streamed_words, streamed_energy_j, label,
+        most_cycles, rules, tolerance,
+    )  # fmt: skip
+    if hint is not None or space == EVEN:
+        return ask(space, hint, effort)
+    first = ask(space, None, _GLANCE * effort)
+    if first.gap <= tolerance:
+        return first
+    # It takes long: begin again from the best mapping at hand, of these or of those whose factors divide.
+    try:
+        even = ask(EVEN, None, _GLANCE * effort)
+    except MappingError:
+        return ask(space, first.mapping, effort)
+    return ask(space, min(first, even, key=lambda answer: answer.score).mapping, effort)
+
+
+def _search(
+    loops: Loops,
+    target: Target,
+    widths: Widths,
+    objective: str,
+    mac_energy_j: float,
+    streamed_words: float,
+    streamed_energy_j: float,
+    label: str,
+    most_cycles: float,
+    rules: Rules,
+    tolerance: float,
+    space: MapSpace,
+    hint: Mapping | None,
+    effort: float,
+) -> Answer:
+    """One search; arguments as `find`."""
     parts = stages(target)
     shape = geometry(loops, rules)
     most = max(part.array.elements if part.array else 1 for part in parts)
@@ -290,39 +321,6 @@ def _waits(mapping: Mapping, questions: Sequence[_Question]) -> bool:
             out = question.found.out
             return bool(out[1] > out[3])
     return False
-
-
-def _even_first(
-    loops: Loops,
-    target: Target,
-    widths: Widths,
-    objective: str,
-    mac_energy_j: float,
-    streamed_words: float,
-    streamed_energy_j: float,
-    most_cycles: float,
-    rules: Rules,
-    effort: float,
-    tolerance: float,
-) -> Mapping | None:
-    """A mapping to begin with: of those whose factors divide, which are few."""
-    try:
-        return find(
-            loops,
-            target,
-            widths,
-            objective=objective,
-            mac_energy_j=mac_energy_j,
-            streamed_words=streamed_words,
-            streamed_energy_j=streamed_energy_j,
-            most_cycles=most_cycles,
-            rules=rules,
-            space=EVEN,
-            effort=_GLANCE * effort,
-            tolerance=tolerance,
-        ).mapping
-    except MappingError:
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)
