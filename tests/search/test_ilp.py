@@ -77,15 +77,19 @@ def test_the_program_finds_what_trying_everything_finds(seed: int) -> None:
     tables = [table(n, {(b, None): float(rng.integers(1, 50)) for b in bits}) for n in "abcd"]
     losses = {(n, "weights", b): float(rng.integers(0, 50)) for n in "abcd" for b in bits}
     limit = float(rng.integers(40, 120))
+    stored = {b: rng.integers(-20, 20) * np.array([1.0, 0.0, 0.0, 0.0]) for b in (8, 4)}
+    losses |= {("*", "stored", b): float(rng.integers(0, 50)) for b in stored}
     every = [
-        (sum(losses[n, "weights", b] for n, b in zip("abcd", chosen, strict=True)), chosen)
+        sum(losses[n, "weights", b] for n, b in zip("abcd", chosen, strict=True)) + losses["*", "stored", s]
         for chosen in itertools.product(bits, repeat=4)
-        if sum(t.costs[bits.index(b), 0] for t, b in zip(tables, chosen, strict=True)) <= limit
+        for s, difference in stored.items()
+        if sum(t.costs[bits.index(b), 0] for t, b in zip(tables, chosen, strict=True)) + difference[0]
+        <= limit
     ]
-    found = solve(tables, [], losses, NOTHING, {"energy": limit})
+    found = solve(tables, [], losses, NOTHING, {"energy": limit}, stored=stored)
     assert found.feasible == bool(every)
     if every:
-        assert found.loss == pytest.approx(min(every)[0], rel=2e-3)
+        assert found.loss == pytest.approx(min(every), rel=2e-3)
 
 
 @pytest.mark.data

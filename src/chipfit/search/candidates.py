@@ -166,13 +166,8 @@ class Question:
         """The choice of the integer program under a belief, with scaled limits."""
         believed = {key: factors[key[1]] * loss for key, loss in self.losses.items()}
         scaled = {quantity: limit * scale for quantity, limit in self.limits.items()}
-        found: list[tuple[bool, float, Choice]] = []
-        for bits, difference in self.stored.items():
-            solution = solve(self.tables, self.space.groups, believed, self.fixed + difference, scaled)
-            loss = solution.loss + believed.get(("*", "stored", bits), 0.0)
-            rank = loss if solution.feasible else max(solution.cost[q] / scaled[q] for q in scaled)
-            found.append((not solution.feasible, rank, replace(solution.choice, stored_bits=bits)))
-        return self.with_sums(min(found, key=lambda f: f[:2])[2])
+        solution = solve(self.tables, self.space.groups, believed, self.fixed, scaled, stored=self.stored)
+        return self.with_sums(solution.choice)
 
     def even(self, scale: float) -> Choice:
         """The best choice with one width for all inner layers, and channels by the integer program."""
@@ -182,12 +177,11 @@ class Question:
         for bits in sorted({w.weight_bits for n in inner for w in self.space.widths[n]}) or [8]:
             widths = {n: uniform(bits) if n in inner else o[-1] for n, o in self.space.widths.items()}
             tables = [table.only(widths[table.layer]) for table in self.tables]
-            for stored, difference in self.stored.items():
-                fixed = self.fixed + difference
-                solution = solve(tables, self.space.groups, self.losses, fixed, scaled)
-                loss = solution.loss + self.losses.get(("*", "stored", stored), 0.0)
-                rank = loss if solution.feasible else max(solution.cost[q] / scaled[q] for q in scaled)
-                found.append((not solution.feasible, rank, replace(solution.choice, stored_bits=stored)))
+            solution = solve(tables, self.space.groups, self.losses, self.fixed, scaled, stored=self.stored)
+            excess = max(solution.cost[q] / scaled[q] for q in scaled)
+            found.append(
+                (not solution.feasible, solution.loss if solution.feasible else excess, solution.choice)
+            )
         return self.with_sums(min(found, key=lambda f: f[:2])[2])
 
     def with_sums(self, choice: Choice) -> Choice:

@@ -1,7 +1,7 @@
 """The best choice inside a budget, as an integer program.
 
     minimise    sum of the losses of the chosen options
-    subject to  one option for each layer, one level for each group,
+    subject to  one option for each layer, one level for each group, one width of stored activations,
                 a layer's channels equal to its groups' levels,
                 cost of the chosen options at most the budget, for each limited quantity
 
@@ -46,6 +46,7 @@ def solve(
     fixed: Float[np.ndarray, " quantity"],
     limits: Mapping[str, float],
     *,
+    stored: Mapping[int, Float[np.ndarray, " quantity"]] | None = None,
     seconds: float = 20.0,
 ) -> Solution:
     """The choice of least loss within the limits; if there is none, the one nearest to them.
@@ -56,9 +57,11 @@ def solve(
         losses: loss of each single choice, by (layer, kind, value); what is missing costs nothing.
         fixed: cost of what cannot change.
         limits: the most of each quantity, in base units.
+        stored: what each width of stored activations adds to the cost (default: 8 bits and nothing); its
+            loss is that of ('*', 'stored', bits).
         seconds: how long HiGHS may look for a better choice.
     """
-    program = _Program(tables, groups, losses)
+    program = _Program(tables, groups, losses, stored or {8: np.zeros(len(QUANTITY_ORDER))})
     chosen = program.minimise(program.loss, fixed, limits, seconds)
     feasible = chosen is not None
     if chosen is None:
@@ -68,11 +71,17 @@ def solve(
 
 
 class _Program:
-    """The matrices of the program. Variables: all options of all layers, then all levels."""
+    """The matrices of the program. Variables: all options of all layers, all levels, all stored widths."""
 
-    def __init__(self, tables: Sequence[LayerTable], groups: Sequence[Group], losses: Losses) -> None:
-        self.tables, self.groups = tables, groups
-        sizes = [len(t.options) for t in tables] + [len(g.levels) for g in groups]
+    def __init__(
+        self,
+        tables: Sequence[LayerTable],
+        groups: Sequence[Group],
+        losses: Losses,
+        stored: Mapping[int, Float[np.ndarray, " quantity"]],
+    ) -> None:
+        self.tables, self.groups, self.stored = tables, groups, tuple(stored)
+        sizes = [*(len(t.options) for t in tables), *(len(g.levels) for g in groups), len(stored)]
         self.starts = [0, *itertools.accumulate(sizes)]
         self.variables = self.starts[-1]
         self.loss = np.zeros(self.variables)
@@ -88,6 +97,9 @@ class _Program:
             start = self.starts[len(tables) + index]
             for place, level in enumerate(group.levels):
                 self.loss[start + place] = losses.get((group.name, "channels", level), 0.0)
+        for place, (bits, difference) in enumerate(stored.items(), self.starts[-2]):
+            self.loss[place] = losses.get(("*", "stored", bits), 0.0)
+            self.costs[:, place] = difference
         self.equal, self.right = self._structure()
 
     def _structure(self) -> tuple[coo_array, Float[np.ndarray, " row"]]:
@@ -101,7 +113,7 @@ class _Program:
             columns.append(column)
             values.append(value)
 
-        for index in range(len(self.tables) + len(self.groups)):
+        for index in range(len(self.starts) - 1):
             for column in range(self.starts[index], self.starts[index + 1]):
                 entry(column, 1.0)
             right.append(1.0)
@@ -156,14 +168,13 @@ class _Program:
     ) -> Solution:
         """What the variables stand for."""
         picks = [
-            int(np.argmax(chosen[self.starts[i] : self.starts[i + 1]]))
-            for i in range(len(self.tables) + len(self.groups))
+            int(np.argmax(chosen[self.starts[i] : self.starts[i + 1]])) for i in range(len(self.starts) - 1)
         ]
         widths = {t.layer: t.options[picks[i]][0] for i, t in enumerate(self.tables)}
         channels = {g.name: g.levels[picks[len(self.tables) + i]] for i, g in enumerate(self.groups)}
         cost = self.costs @ chosen + fixed
         return Solution(
-            choice=Choice(widths=widths, channels=channels),
+            choice=Choice(widths=widths, channels=channels, stored_bits=self.stored[picks[-1]]),
             loss=float(self.loss @ chosen),
             cost=dict(zip(QUANTITY_ORDER, cost.tolist(), strict=True)),
             feasible=feasible,
