@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from chipfit.cost.mapping.analytical import describe
-from chipfit.cost.mapping.mapper import Widths, evaluate, find, stages
+from chipfit.cost.mapping.evaluate import evaluate
+from chipfit.cost.mapping.mapper import Widths, find, stages
 from chipfit.hardware.load import load_target
 from chipfit.hardware.target import Target
 from chipfit.workload.network import Loops

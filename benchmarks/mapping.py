@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from chipfit.cost.mapping.analytical import Analytical
-from chipfit.cost.mapping.mapper import evaluate, find
+from chipfit.cost.mapping.evaluate import evaluate
+from chipfit.cost.mapping.mapper import find
 from chipfit.cost.mapping.model import RULES as TOOL_RULES
 from chipfit.cost.mapping.model import Answer, Counts, Mapping, MapSpace, Rules, Widths
 from chipfit.hardware.load import load_target

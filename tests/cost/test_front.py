@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import pytest
 
+from chipfit.cost.mapping.evaluate import evaluate
 from chipfit.cost.mapping.front import front
-from chipfit.cost.mapping.mapper import MapSpace, Widths, evaluate, find
+from chipfit.cost.mapping.mapper import MapSpace, Widths, find
 from chipfit.errors import MappingError
 from chipfit.testing import eye16
 from chipfit.workload.network import Loops

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from chipfit.cost.mapping.mapper import evaluate, find
+from chipfit.cost.mapping.evaluate import evaluate
+from chipfit.cost.mapping.mapper import find
 from chipfit.cost.mapping.model import MapSpace, Widths
 from chipfit.cost.mapping.plan import stages
 from chipfit.errors import MappingError

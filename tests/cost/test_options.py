@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from chipfit.cost.mapping.analytical import Analytical
-from chipfit.cost.mapping.mapper import evaluate, find
+from chipfit.cost.mapping.evaluate import evaluate
+from chipfit.cost.mapping.mapper import find
 from chipfit.cost.mapping.model import RULES, Mapping, Rules, Widths
 from chipfit.hardware.load import load_target
 from chipfit.testing import eye16, nest_layer

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chipfit.cost.mapping import mapper
-from chipfit.cost.mapping.mapper import evaluate, find, split
+from chipfit.cost.mapping.evaluate import evaluate
+from chipfit.cost.mapping.mapper import find, split
 from chipfit.cost.mapping.model import RULES, Mapping, MapSpace, Rules, Widths
 from chipfit.cost.mapping.plan import stages, ways_to_hold
 from chipfit.errors import MappingError

@@ -9,7 +9,8 @@ import csv
 import numpy as np
 import pytest
 
-from chipfit.cost.mapping.mapper import RULES, Mapping, MapSpace, Widths, evaluate, find
+from chipfit.cost.mapping.evaluate import evaluate
+from chipfit.cost.mapping.mapper import RULES, Mapping, MapSpace, Widths, find
 from chipfit.hardware.load import load_target
 from chipfit.workload.network import Loops
 

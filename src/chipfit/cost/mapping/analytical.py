@@ -264,7 +264,8 @@ def _map(job: _Job, bare: Target, how: _How) -> Known:
 
 
 def _find(job: _Job, target: Target, how: _How, label: str) -> Known:
-    from chipfit.cost.mapping.mapper import evaluate, find  # slow to import, and not needed for known answers
+    from chipfit.cost.mapping.evaluate import evaluate
+    from chipfit.cost.mapping.mapper import find  # slow to import, and not needed for known answers
 
     answer = find(
         job.loops,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chipfit.cost.base import CostReport, LayerCost, in_target_format
-from chipfit.cost.mapping.mapper import evaluate
+from chipfit.cost.mapping.evaluate import evaluate
 from chipfit.cost.mapping.model import ORDER, Mapping, Widths
 from chipfit.cost.mapping.plan import Stage, stages
 from chipfit.cost.mapping.rows import covered

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chipfit.cost.mapping.mapper import evaluate, find
+from chipfit.cost.mapping.evaluate import evaluate
+from chipfit.cost.mapping.mapper import find
 from chipfit.cost.mapping.model import RULES, SPACES, Counts, Mapping, MapSpace, Rules, Widths
 from chipfit.errors import MappingError
 from chipfit.hardware.target import Target

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from chipfit.cost.mapping.bound import CLASSES, Work, fill_slopes
+from chipfit.cost.mapping.labels import Found, Steps, bound_of, consider, spread
 from chipfit.cost.mapping.lattice import Lattice
-from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Flags, Floats, Ints
+from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Floats, Ints
 from chipfit.cost.mapping.nest import Chip, Tables, chain_counts, count
 from chipfit.cost.mapping.plan import Plan
 from chipfit.cost.mapping.pricing import WAITING, Cut, Goal, packs, price_cut, resolve, score
@@ -17,353 +16,8 @@ from chipfit.jit import inner, lean
 LEAF = 400  # candidates that take as long as one whole mapping
 
 
-LABEL = 13  # columns of a label: bound, energy, cycles, what waits, price of a visit that runs on outwards
-
-
 #: Dimensions in the order in which cuts are made: those of the rows and of the columns of the input first.
 INPUT_FIRST = (4, 6, 5, 7, 0, 1, 2, 3)
-
-
-COMPARED = 64  # candidates of one block and one stationary tensor that are compared with each other
-
-
-@inner
-def _bound(energy: float, cycles: float, words: float, goal: Goal) -> float:
-    if goal.bandwidth > 0:
-        cycles = max(cycles, (max(words, goal.words) + goal.streamed) / goal.bandwidth)
-    return score(energy + goal.static * cycles, cycles, goal)
-
-
-@inner
-def _loops_here(o: int, block: int, blocks: Floats, lattice: Lattice) -> bool:
-    """Whether a step must loop along a dimension of tensor o: the block does not divide the bound."""
-    loops = False
-    for d in range(8):
-        loops = loops or (RELEVANT[o, d] == 1 and blocks[d] > lattice.rounds[d, lattice.at[d, block]])
-    return loops
-
-
-@inner
-def _consider(
-    g: int,
-    block: int,
-    energy: float,
-    cycles: float,
-    pending: Floats,
-    factors: Ints,
-    tile: int,
-    inside: int,
-    blocks: Floats,
-    runs: int,
-    run: float,
-    priced: Floats,
-    plan: Plan,
-    lattice: Lattice,
-    goal: Goal,
-    best: float,
-    work: Work,
-) -> None:
-    """List a cut of a block for every stationary tensor with which it may beat the best.
-
-    `runs` is the tensor whose reuse runs on from the step further in, or -1, and `run` its price of a visit.
-    If it stays no longer here, its reuse did not run on.
-    """
-    innermost = g == plan.last_stage.shape[0] - 2
-    for c in range(CLASSES):
-        o = c % 3
-        if runs >= 0 and o != runs and plan.allowed[g, runs]:
-            continue
-        reach = work.within[g, c, block]
-        if reach == np.inf or (c >= 3 and _loops_here(o, block, blocks, lattice)):
-            continue
-        fixed, price = energy + priced[o, 2], priced[o, 1]
-        if o == runs:
-            fixed, price, reach = fixed - run, price + run, reach + run
-        for t in range(3):
-            if t != o:
-                fixed += priced[t, 0]
-        elements = 1.0
-        for d in range(8):
-            elements *= factors[d]
-        within = pending[4] / elements
-        reached = max(max(cycles, within) / work.fans[g, block], work.floor[block] if innermost else 0.0)
-        if _bound(fixed + reach, reached, 0.0, goal) >= best:
-            continue
-        used = work.listed_at[c, 0, 9]
-        if used == work.listed.shape[1]:
-            continue  # the caller makes room in time
-        entry = work.listed[c, used]
-        entry[0], entry[1], entry[2] = fixed, price, cycles
-        waits = pending[3] > 0 and plan.most_copies[g] > 1
-        for t in range(3):
-            waits = waits or pending[t] > 0 or priced[t, 3] > 0
-            entry[3 + t] = priced[t, 4] if t == o and priced[t, 4] > 0 else priced[t, 3]
-            if pending[t] > 0:
-                entry[3 + t] = pending[t]
-        entry[6] = pending[3]
-        entry[7] = 1.0 if waits else 0.0
-        a, b = (o + 1) % 3, (o + 2) % 3
-        entry[8], entry[9] = pending[5] + priced[a, 9] + priced[b, 9] + priced[o, 11], priced[o, 10]
-        entry[8], entry[9] = entry[8] / elements, entry[9] / elements
-        entry[10], entry[11] = priced[a, 6] + priced[b, 6] + priced[o, 8] + pending[8], priced[o, 7]
-        entry[12], entry[13] = pending[6] + priced[a, 12] + priced[b, 12] + priced[o, 14], priced[o, 13]
-        entry[14], entry[15] = within, pending[7]
-        dominated = False
-        if not waits and plan.complete:
-            for i in range(min(used, COMPARED)):
-                other = work.listed[c, i]
-                if (
-                    other[15] == entry[15]
-                    and other[0] <= fixed
-                    and other[1] <= price
-                    and other[2] <= cycles
-                    and other[7] == 0.0
-                ):
-                    dominated = True
-                    if goal.timed:
-                        for k in range(8, 15):
-                            dominated = dominated and other[k] <= entry[k]
-                    if dominated:
-                        break
-        if dominated:
-            continue
-        work.listed_at[c, used, 8] = tile
-        work.listed_at[c, used, 10] = inside
-        for d in range(8):
-            work.listed_at[c, used, d] = factors[d]
-        work.listed_at[c, 0, 9] = used + 1
-
-
-@inner
-def _known(g: int, i: int, plan: Plan, goal: Goal, work: Work) -> bool:
-    """Whether a label is no better in anything than one seen for its tile; notes it otherwise."""
-    label, where = work.labels[g, i], work.label_at[g, i]
-    if label[10] >= work.seen.shape[2]:
-        return False
-    best = work.seen[g, where[0], int(label[10])]
-    energy = label[1] + label[6] * plan.most_copies[g]
-    for t in range(3):
-        link = plan.pending[g - 1, t]
-        if link >= 0:
-            energy -= label[3 + t] * (plan.price[link, 0] + plan.price[link, 1]) / plan.discount[link, g]
-    worse, better = True, True
-    for k in range(9):
-        if not goal.timed and k > 5:
-            continue
-        if k == 0:
-            value = energy
-        elif k == 1:
-            value = label[2]
-        elif k < 5:
-            value = label[1 + k]  # what waits
-        elif k == 5:
-            value = -label[6]
-        else:
-            value = label[1 + k]
-        worse = worse and value >= best[k]
-        better = better and value <= best[k]
-        work.values[k] = value
-    if worse:
-        return True
-    # Reuse that runs on outwards makes a label look better than it is.
-    if better and where[1] < 3 and label[12] >= 0:
-        for k in range(9):
-            best[k] = work.values[k]
-    return False
-
-
-@inner
-def _better_half(g: int, have: int, work: Work, found: Found) -> int:
-    """Keep up to half of the labels of a step, with less than the mean bound; how many are left.
-
-    Notes how many went, and the least of their bounds.
-    """
-    middle = 0.0
-    for i in range(have):
-        middle += work.labels[g, i, 0] / have
-    kept = 0
-    for i in range(have):
-        if work.labels[g, i, 0] < middle and kept < have // 2:
-            for k in range(work.labels.shape[2]):
-                work.labels[g, kept, k] = work.labels[g, i, k]
-            for k in range(work.label_at.shape[2]):
-                work.label_at[g, kept, k] = work.label_at[g, i, k]
-            kept += 1
-        else:
-            found.numbers[7] = min(found.numbers[7], work.labels[g, i, 0])
-    kept = kept if kept > 0 else have // 2
-    found.numbers[5] += have - kept
-    return kept
-
-
-class Steps(NamedTuple):
-    """Scratch of `best_first`: where it is among the cuts of a block, and what each cut has so far."""
-
-    pending: Floats
-    position: Ints
-    have: Ints
-    dims: Ints
-    first: Ints
-    last: Ints
-    place: Ints
-    products: Ints
-    indices: Ints
-    copies: Floats
-    loops_here: Ints
-    of_tiles: Floats
-    of_blocks: Floats
-    rest_of: Floats
-    reach_of: Floats
-    reach: Flags
-    digits: Ints
-    chosen: Ints
-
-
-def steps_of(groups: int, rows: int) -> Steps:
-    """Scratch for a target of so many groups whose innermost array but one has so many rows."""
-    return Steps(
-        pending=np.zeros(WAITING),
-        position=np.zeros(groups, np.int64),
-        have=np.zeros(groups, np.int64),
-        dims=np.zeros(8, np.int64),
-        first=np.zeros(9, np.int64),
-        last=np.zeros(9, np.int64),
-        place=np.zeros(9, np.int64),
-        products=np.ones(9, np.int64),
-        indices=np.zeros(9, np.int64),
-        copies=np.ones(9),
-        loops_here=np.zeros((3, 9), np.int64),
-        of_tiles=np.ones((3, 9)),
-        of_blocks=np.ones((3, 9)),
-        rest_of=np.ones((3, 9)),
-        reach_of=np.zeros((3, 2)),
-        reach=np.zeros((2, rows + 1), np.bool_),
-        digits=np.zeros(8, np.int64),
-        chosen=np.zeros(8, np.int64),
-    )
-
-
-@inner
-def _spread(
-    g: int,
-    block: int,
-    plan: Plan,
-    lattice: Lattice,
-    goal: Goal,
-    best: float,
-    work: Work,
-    have: int,
-    dive: bool,
-    memory: bool,
-    unsure: bool,
-    found: Found,
-    steps: Steps,
-) -> int:
-    """Labels of group g for everything listed for a block; how many there are now.
-
-    A dive keeps only the label of the least bound, and that of the least bound among those whose reuse runs
-    on outwards, which are too good to be compared with others. If there are too many, a better half stays,
-    and how many went is counted. `unsure`: the labels may look better than they are.
-    """
-    room = work.labels.shape[1]
-    floor = work.floor[block] if g == plan.last_stage.shape[0] - 2 else 0.0
-    if dive and have == 0:
-        work.labels[g, 0, 0], work.labels[g, 1, 0] = np.inf, np.inf
-        have = 2
-    digits, chosen = steps.digits, steps.chosen
-    for c in range(CLASSES):
-        o = c % 3
-        for i in range(work.listed_at[c, 0, 9]):
-            entry = work.listed[c, i]
-            fixed, price = entry[0], entry[1]
-            at = block
-            for d in range(8):
-                digits[d] = lattice.at[d, block]
-                chosen[d] = 0
-            if g == 0:
-                at = lattice.hull.shape[0] - 1
-            while True:
-                if g == 0:
-                    further = 0.0
-                elif c >= 3 and g == 1:
-                    further = work.first[o, at]
-                else:
-                    further = work.rest[g, at]
-                found.numbers[6] += 1
-                if further < np.inf:
-                    visits = lattice.visits[o, at] if c < 3 else 1.0
-                    energy = fixed + price * visits
-                    inner = max(entry[14], entry[8] + entry[9] * visits)
-                    here = entry[10] + entry[11] * visits
-                    away = entry[12] + entry[13] * visits
-                    words = away * goal.bandwidth + (work.words[at] if g == 1 else 0.0)
-                    reached = max(max(entry[2], max(inner, here)) / work.fans[g, at], floor)
-                    bound = _bound(energy + further, reached, words, goal)
-                    if bound < best:
-                        place = have
-                        if dive:
-                            place = 1 if c >= 3 and g >= 2 else 0
-                            if work.labels[g, place, 0] <= bound:
-                                place = -1
-                        if place == room:
-                            have = _better_half(g, have, work, found)
-                            place = have
-                        if place >= 0:
-                            label = work.labels[g, place]
-                            label[0], label[1], label[2] = bound, energy, entry[2]
-                            for t in range(3):
-                                per_visit = t == o and plan.pending[g, t] < 0
-                                label[3 + t] = entry[3 + t] * (visits if per_visit else 1.0)
-                            label[6], label[7], label[8], label[9] = entry[6], inner, here, away
-                            label[10], label[11] = entry[15], 0.0
-                            label[12] = -1.0 if unsure else (price if c >= 3 else 0.0)
-                            where = work.label_at[g, place]
-                            where[0], where[1] = at, c
-                            where[10], where[11] = work.listed_at[c, i, 8], work.listed_at[c, i, 10]
-                            for d in range(8):
-                                where[2 + d] = work.listed_at[c, i, d]
-                            if not dive and not (memory and g > 0 and _known(g, place, plan, goal, work)):
-                                have += 1
-                if g == 0:
-                    break
-                d = 0
-                while d < 8:
-                    vary = plan.loopable[g, d] and lattice.many[d] > 1
-                    if RELEVANT[o, d] == 1 and (c >= 3 or not plan.allowed[g, o]):
-                        vary = False
-                    if vary:
-                        low = digits[d]
-                        chosen[d] += 1
-                        if chosen[d] < lattice.upping[d, low]:
-                            was = lattice.ups[d, low, chosen[d] - 1]
-                            at += (lattice.ups[d, low, chosen[d]] - was) * lattice.step[d]
-                            break
-                        at += (low - lattice.ups[d, low, chosen[d] - 1]) * lattice.step[d]
-                        chosen[d] = 0
-                    d += 1
-                if d == 8:
-                    break
-    return have
-
-
-class Found(NamedTuple):
-    """The best mapping, and scratch.
-
-    tiles: [stage, d], the datapath's last (stages + 1, 8). factors: [stage, d]. stationary: by stage.
-    numbers: [blocks opened, cuts priced, labels, mappings priced, least bound, labels dropped,
-        candidates, least bound of what was dropped] (8).
-    chains, order, accesses, out: scratch of `nest.count`; indices: of sizes, by dimension and stage.
-    """
-
-    tiles: Ints
-    factors: Ints
-    stationary: Ints
-    numbers: Floats
-    chains: Ints
-    order: Ints
-    accesses: Floats
-    out: Floats
-    indices: Ints
 
 
 @inner
@@ -544,7 +198,7 @@ def best_first(
                 sums *= wide
         cycles = max(fastest_inside / (min(most, elements) * work.fans[big, i]), work.floor[i])
         within = max(least_inside, whole_inside - saved_inside * min(sums, float(elements)))
-        work.keys[i] = _bound(base + within + work.least[big, i], cycles, 0.0, goal)
+        work.keys[i] = bound_of(base + within + work.least[big, i], cycles, 0.0, goal)
         found.numbers[4] = min(found.numbers[4], work.keys[i])
         if work.keys[i] < best:
             work.heap[size] = i
@@ -653,7 +307,7 @@ def best_first(
             low += base + whole_inside - spared[0] - (spared[1] + saved_inside) * most_sums
             at_work = product if n == active else elements
             cycles = max(fastest_inside / (at_work * work.fans[big, block]), work.floor[block])
-            if _bound(low, cycles, 0.0, goal) >= best:
+            if bound_of(low, cycles, 0.0, goal) >= best:
                 place[depth] += 1
                 continue
             if n < active:
@@ -693,7 +347,7 @@ def best_first(
                 for t in range(WAITING):
                     pending[t] = inside_pending[w, t]
                 energy = base + inside_cost[w, 0] + resolve(big, factors, plan, priced, outputs, pending)
-                _consider(
+                consider(
                     big,
                     block,
                     energy,
@@ -715,7 +369,7 @@ def best_first(
                 for c in range(CLASSES):
                     full = full or work.listed_at[c, 0, 9] == work.listed.shape[1]
                 if full:
-                    have[big] = _spread(
+                    have[big] = spread(
                         big,
                         block,
                         plan,
@@ -733,7 +387,7 @@ def best_first(
                     full = False
                     for c in range(CLASSES):
                         work.listed_at[c, 0, 9] = 0
-        have[big] = _spread(
+        have[big] = spread(
             big, block, plan, lattice, goal, best, work, int(have[big]), dive, memory, unsure, found, steps
         )
         # Depth first through the steps further out.
@@ -798,7 +452,7 @@ def best_first(
                     pending[t] = label[3 + t]
                 price_cut(g, tile, factors, extent, blocks, plan, lattice, priced)
                 energy = label[1] + resolve(g, factors, plan, priced, outputs, pending)
-                _consider(
+                consider(
                     g,
                     index,
                     energy,
@@ -817,7 +471,7 @@ def best_first(
                     best,
                     work,
                 )
-                have[g] = _spread(
+                have[g] = spread(
                     g,
                     index,
                     plan,
