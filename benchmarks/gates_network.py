@@ -164,7 +164,7 @@ def train(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     started = time.time()
     task, original, context = loaded(arguments.task, arguments.data, arguments.seed)
-    inputs = inputs_of(task.train, IMAGES)
+    inputs = inputs_of(task.probe or task.train, IMAGES)
     model = quantised(original, context)
     before = Priced(model, inputs)
     priced, yardstick_j = before, before.energy_j(arguments.style, gated=False)
@@ -206,7 +206,7 @@ def price(arguments: argparse.Namespace) -> None:
         if document["task"] != arguments.task or not missing or not path.with_suffix(".pt").is_file():
             continue
         task, original, context = loaded(arguments.task, arguments.data, document["seed"])
-        model, inputs = quantised(original, context), inputs_of(task.train, IMAGES)
+        model, inputs = quantised(original, context), inputs_of(task.probe or task.train, IMAGES)
         if document["seed"] not in originals:
             originals[document["seed"]] = Priced(model, inputs).energies_j(missing)
         sets = {name: ValueSet.nearest(values) for name, values in document["values"].items()}
@@ -286,7 +286,7 @@ def compare(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     task, original, context = loaded(arguments.task, arguments.data, 0)
     model = quantised(original, context)
-    priced = Priced(model, inputs_of(task.train, IMAGES))
+    priced = Priced(model, inputs_of(task.probe or task.train, IMAGES))
     wanted, _ = outputs_of(original, task.validation)
     print("| multiplier | selection | gated energy | divergence | accuracy, validation |\n|" + "---|" * 5)
     for style in UNITS:

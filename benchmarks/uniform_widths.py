@@ -29,7 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found = task(data=arguments.data)
-    model, inputs = traced(found.model), inputs_of(found.train, 256)
+    model, inputs = traced(found.model), inputs_of(found.probe or found.train, 256)
     names = list(nest_layers(model))
     target, estimator = chipfit.load_target(arguments.target), chipfit.Analytical()
 

@@ -97,7 +97,7 @@ class Run:
         self.records, self.progress = records, progress
         self.estimator = Analytical()
         self.model = traced(task.model)
-        self.inputs = inputs_of(task.train, CALIBRATION)
+        self.inputs = inputs_of(task.probe or task.train, CALIBRATION)
         self.context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
 
     @classmethod

@@ -94,7 +94,7 @@ def fit_values(config: ValuesConfig) -> ValuesResult:
     task = load_task(config.task, config.data, config.seed)
     original = traced(task.model)
     context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
-    inputs = inputs_of(task.train, IMAGES)
+    inputs = inputs_of(task.probe or task.train, IMAGES)
     widths = tuple((name, config.bits, config.bits) for name in nest_layers(original))
     quantised = Quantize(bits=widths).apply(original, context)
     before = Operands(quantised, inputs, seed=config.seed)

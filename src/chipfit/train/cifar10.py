@@ -19,7 +19,7 @@ import torch.nn.functional as F  # noqa: N812  # as everywhere in the field
 from torch import nn
 
 from chipfit.errors import TaskError
-from chipfit.train.task import Task, TensorLoader
+from chipfit.train.task import Augment, Task, TensorLoader
 
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
@@ -163,10 +163,15 @@ def task(*, data: Path | None, seed: int = 0) -> Task:
     train_y, test_y = (torch.from_numpy(sets[key]).long() for key in ("train_y", "test_y"))
     order = torch.randperm(len(train_x), generator=torch.Generator().manual_seed(0))
     held, rest = order[:VALIDATION], order[VALIDATION:]
+
+    def loader(augment: Augment) -> TensorLoader:
+        return TensorLoader(train_x[rest], train_y[rest], batch=64, augment=augment, shuffle=True, seed=seed)
+
     return Task(
         name="cifar10-resnet20",
         model=model.eval(),
-        train=TensorLoader(train_x[rest], train_y[rest], batch=64, augment=varied, shuffle=True, seed=seed),
+        train=loader(varied),
+        probe=loader(shift_and_flip),
         validation=TensorLoader(train_x[held], train_y[held], batch=200),
         test=TensorLoader(test_x, test_y, batch=200),
         epochs=60,

@@ -80,7 +80,9 @@ class Task:
 
     `train`, `validation` and `test` yield (inputs, labels) each time they are iterated; `metric`
     takes the outputs and labels of a whole set and returns a number in 0..1, larger is better.
-    `test` is looked at once, at the end. `epochs` is how long the last fine-tuning lasts, and
+    `test` is looked at once, at the end. What choices hurt is measured on inputs of `probe`, or of `train`
+    if there is none: there should be one where inputs of `train` are distorted beyond what the model is
+    used to. `epochs` is how long the last fine-tuning lasts, and
     `screening_epochs` how long each candidate is tried.
     """
 
@@ -89,6 +91,7 @@ class Task:
     train: Loader
     validation: Loader
     test: Loader
+    probe: Loader | None = None
     metric: Callable[[torch.Tensor, torch.Tensor], float] = accuracy
     epochs: int = 10
     screening_epochs: int = 2
@@ -144,7 +147,7 @@ def check_task(task: Task) -> None:
     model: Any = task.model
     if not isinstance(model, nn.Module):
         wrong.append(f"model is {type(model).__name__}, expected a torch.nn.Module")
-    for part in ("train", "validation", "test"):
+    for part in ("train", "validation", "test", "probe")[: 3 if task.probe is None else 4]:
         wrong += _wrong_with_loader(part, getattr(task, part))
     if not callable(task.metric):
         wrong.append("metric is not a function of (outputs, labels)")
