@@ -15,11 +15,11 @@ ROOT = Path(chipfit.__file__).parent
 #: Each may import itself and those before it. `report` stands low: it needs records and nothing else,
 #: and those who make a run write them. `testing` is for tests and for users' own estimators: no other
 #: package may need it.
-ORDER = ("errors", "units", "report", "workload", "hardware", "cost", "compress", "train", "export", "search")
+ORDER = ("errors", "units", "jit", "report", "workload", "hardware", "cost", "compress", "train", "export", "search")
 LAST = ("cli", "testing")
 
 #: Packages that run without torch.
-LIGHT = ("errors", "units", "workload", "hardware", "cost", "report")
+LIGHT = ("errors", "units", "jit", "workload", "hardware", "cost", "report")
 #: Modules of these that are for torch users.
 TORCH = {"chipfit.workload.from_torch"}
 
