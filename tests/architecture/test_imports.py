@@ -15,11 +15,12 @@ ROOT = Path(chipfit.__file__).parent
 #: Each may import itself and those before it. `report` stands low: it needs records and nothing else,
 #: and those who make a run write them. `testing` is for tests and for users' own estimators: no other
 #: package may need it.
-ORDER = tuple("errors units jit report workload hardware cost compress train export search".split())
+BASE = ("errors", "units", "jit")
+ORDER = (*BASE, "report", "workload", "hardware", "cost", "compress", "train", "export", "search")
 LAST = ("cli", "testing")
 
 #: Packages that run without torch.
-LIGHT = ("errors", "units", "jit", "workload", "hardware", "cost", "report")
+LIGHT = (*BASE, "workload", "hardware", "cost", "report")
 #: Modules of these that are for torch users.
 TORCH = {"chipfit.workload.from_torch"}
 
