@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from chipfit.cost.mapping import mapper
 from chipfit.cost.mapping.evaluate import evaluate
 from chipfit.cost.mapping.mapper import find
 from chipfit.cost.mapping.model import MapSpace, Widths
@@ -26,6 +27,30 @@ def test_an_unknown_objective_names_the_nearest():
     with pytest.raises(MappingError) as caught:
         find(Loops(), eye16(), NATIVE, objective="latencie")
     assert str(caught.value) == "unknown objective 'latencie', did you mean 'latency'?"
+
+
+def test_a_search_that_begins_again_counts_what_all_of_it_worked_out(monkeypatch):
+    answers = []
+    search = mapper._Problem.search
+
+    def noted(problem, space, hint, effort):
+        answers.append(search(problem, space, hint, effort))
+        return answers[-1]
+
+    monkeypatch.setattr(mapper._Problem, "search", noted)
+    loops = Loops(K=17, C=12, P=7, Q=7, R=3, S=3, padding=(2, 2))
+    quick = find(loops, eye16(), NATIVE)
+    assert len(answers) == 1
+    assert quick.gap == 0
+
+    monkeypatch.setattr(mapper, "_GLANCE", 1e-9)
+    answers.clear()
+    again = find(loops, eye16(), NATIVE)
+    assert [answer.gap > 0 for answer in answers] == [True, True, False]
+    assert again.score == quick.score
+    for field in ("cuts", "priced"):
+        assert getattr(again, field) == sum(getattr(answer, field) for answer in answers)
+        assert getattr(again, field) > getattr(answers[-1], field)
 
 
 @pytest.mark.parametrize("objective", ["energy", "latency", "edp", "dram"])

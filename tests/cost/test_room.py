@@ -163,24 +163,25 @@ def test_rows_of_the_input_that_must_stay_are_counted_with_their_halo():
     )
 
 
-def test_memories_that_fit_alone_but_not_together_are_said():
-    # Each of 5 and 7 fits 8 columns, 35 does not, and no memory may loop over either.
+def looping_only_over_images():
+    """A chip whose memories loop over N alone, with 8 elements in a row for the rest."""
     base = eye16(shared_file=True)
     levels = tuple(replace(v, loops=("N",)) for v in base.levels)
-    array = replace(base.arrays[0], rows=1, columns=8)
+    return replace(base, levels=levels, arrays=(replace(base.arrays[0], rows=1, columns=8),))
+
+
+def test_memories_that_fit_alone_but_not_together_are_said():
+    # Each of 5 and 7 fits 8 columns, 35 does not, and no memory may loop over either.
     layer = replace(nest_layer(Loops(K=5, C=7)), name="conv9")
-    assert refused(replace(base, levels=levels, arrays=(array,)), layer) == (
+    assert refused(looping_only_over_images(), layer) == (
         "layer 'conv9': no mapping on eye3 keeps to the dimensions over which its levels may loop and its "
         "arrays may unroll; each memory has room for its smallest tile, but not all at once"
     )
 
 
 def test_a_dimension_that_nothing_takes_is_named():
-    base = eye16(shared_file=True)
-    levels = tuple(replace(v, loops=("N",)) for v in base.levels)
-    array = replace(base.arrays[0], rows=1, columns=8)
     layer = replace(nest_layer(Loops(K=11, C=4, S=13)), name="conv9")
-    assert refused(replace(base, levels=levels, arrays=(array,)), layer) == (
+    assert refused(looping_only_over_images(), layer) == (
         "layer 'conv9': no mapping on eye3: no level loops over K, S, and no array takes all of it"
     )
 

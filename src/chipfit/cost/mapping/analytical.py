@@ -187,7 +187,8 @@ def _answers(jobs: Mapping[_Job, Layer], target: Target, how: _How, slower: floa
 
 def _in_threads(answer: Callable[[_Job], _T], jobs: Sequence[_Job]) -> list[_T]:
     """The answers in order, worked out on all processors that this process may use."""
-    threads = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, len(jobs))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(cores, len(jobs))
     if threads < 2:
         return [answer(job) for job in jobs]
     pool = ThreadPoolExecutor(threads)

@@ -7,6 +7,7 @@ import itertools
 import math
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,96 +101,146 @@ def find(
         raise MappingError(f"unknown objective '{objective}'{nearest(objective, OBJECTIVES)}")
     check_fits(label, target, widths)
     effort = EFFORT if effort is None else effort
-    ask = functools.partial(
-        _search, loops, target, widths, objective, mac_energy_j, streamed_words, streamed_energy_j, label,
-        most_cycles, rules, tolerance,
-    )  # fmt: skip
-    if hint is not None or space == EVEN:
-        return ask(space, hint, effort)
-    first = ask(space, None, _GLANCE * effort)
-    if first.gap <= tolerance:
-        return first
-    # It takes long: begin again from the best mapping at hand, of these or of those whose factors divide.
-    try:
-        even = ask(EVEN, None, _GLANCE * effort)
-    except MappingError:
-        return ask(space, first.mapping, effort)
-    return ask(space, min(first, even, key=lambda answer: answer.score).mapping, effort)
-
-
-def _search(
-    loops: Loops,
-    target: Target,
-    widths: Widths,
-    objective: str,
-    mac_energy_j: float,
-    streamed_words: float,
-    streamed_energy_j: float,
-    label: str,
-    most_cycles: float,
-    rules: Rules,
-    tolerance: float,
-    space: MapSpace,
-    hint: Mapping | None,
-    effort: float,
-) -> Answer:
-    """One search; arguments as `find`."""
-    parts = stages(target)
-    shape = geometry(loops, rules)
-    most = max(part.array.elements if part.array else 1 for part in parts)
-    lattice = lattice_of(loops, shape, most, space, union=rules.union, slides=rules.slides)
-    whole = lattice_of(loops, shape, most, space) if rules.slides else lattice  # tiles fetched whole
-    static_j = target.static_power_w / target.clock_hz
-    extra = np.array([mac_energy_j, static_j, streamed_words, streamed_energy_j])
-    alone = np.array([0.0, 0.0, streamed_words, 0.0])  # traffic alone
-    settings = settings_of(target, widths, rules, objective == "dram")
-    goal = _goal(objective, settings[0].chip, lattice, extra, most_cycles)
-    exact = not rules.slides and not (rules.fills and goal.timed)
-    settings = [setting.comparing(exact, goal.timed) for setting in settings]
-    inner = _inner(settings, lattice)
-    questions = [
-        _Question(
-            setting=setting,
-            inner=inner[number],
-            goal=goal,
-            ways=_ways(setting.plan, lattice),
-            effort=effort,
-            slack=1 / (1 + tolerance),
-            chip=setting.chip._replace(scalars=alone if objective == "dram" else extra),
-            lattice=lattice,
-            work=_work(number, len(setting.plan.last_stage), lattice.hull.shape[0]),
-            found=_found(len(parts)),
-            tables=scratch(len(parts), 1, shape)._replace(rows=whole.rows, columns=whole.columns),
-        )
-        for number, setting in enumerate(settings)
-    ]
-    best, score = hint, math.inf
-    if hint is not None:
-        score = min(q.score_of(hint) for q in questions if hint.holds in ((), q.setting.holds))
-    # First the most promising mapping of each way to hold tensors, so that the proof is short.
-    for exactly in (False, True):
-        if exactly and best is not None and goal.timed and _waits(best, questions):
-            for question in questions:
-                question.fill_floor(target)
-        for question in questions:
-            reached = question.search(score, exactly=exactly)
-            if reached < score:
-                best, score = question.mapping(parts), reached
-    if best is None:
-        if math.isfinite(most_cycles):
-            raise MappingError(
-                f"layer '{label}': no mapping on {target.name} takes at most {most_cycles:g} cycles"
-            )
-        raise MappingError(why_none(label, loops, target, widths, space, shape))
-    low = min(score * questions[0].slack, *(float(q.found.numbers[7]) for q in questions))
-    return Answer(
-        mapping=best,
-        score=score,
-        gap=0.0 if low >= score else min(score / low - 1, _WORST_GAP) if low > 0 else _WORST_GAP,
-        cuts=sum(int(q.found.numbers[1]) for q in questions),
-        priced=sum(int(q.found.numbers[3]) for q in questions),
-        mappings=mappings(loops, target, space),
+    problem = _Problem(
+        loops=loops,
+        target=target,
+        widths=widths,
+        objective=objective,
+        extra=(mac_energy_j, target.static_power_w / target.clock_hz, streamed_words, streamed_energy_j),
+        label=label,
+        most_cycles=most_cycles,
+        rules=rules,
+        tolerance=tolerance,
     )
+    if hint is not None or space == EVEN:
+        return problem.search(space, hint, effort)
+    answers = [problem.search(space, None, _GLANCE * effort)]
+    if answers[0].gap <= tolerance:
+        return answers[0]
+    # It takes long: begin again from the best mapping at hand, of these or of those whose factors divide.
+    with suppress(MappingError):
+        answers.append(problem.search(EVEN, None, _GLANCE * effort))
+    best = min(answers, key=lambda answer: answer.score)
+    answers.append(problem.search(space, best.mapping, effort))
+    return replace(
+        answers[-1],
+        cuts=sum(answer.cuts for answer in answers),
+        priced=sum(answer.priced for answer in answers),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Problem:
+    """What is asked of every search for a nest; fields as the arguments of `find`.
+
+    `extra` is what comes on top of the nest: energy of all multiply-accumulates (J), static energy of a
+    cycle (J), words that cross the main memory besides, and their energy (J).
+    """
+
+    loops: Loops
+    target: Target
+    widths: Widths
+    objective: str
+    extra: tuple[float, float, float, float]
+    label: str
+    most_cycles: float
+    rules: Rules
+    tolerance: float
+
+    def search(self, space: MapSpace, hint: Mapping | None, effort: float) -> Answer:
+        """The best mapping of a space, from a hint if there is one."""
+        loops, rules, parts = self.loops, self.rules, stages(self.target)
+        shape = geometry(loops, rules)
+        most = max(part.array.elements if part.array else 1 for part in parts)
+        lattice = lattice_of(loops, shape, most, space, union=rules.union, slides=rules.slides)
+        # Tiles fetched whole.
+        whole = lattice_of(loops, shape, most, space) if rules.slides else lattice
+        settings = settings_of(self.target, self.widths, rules, self._traffic_alone)
+        goal = self._goal(settings[0].chip, lattice)
+        exact = not rules.slides and not (rules.fills and goal.timed)
+        settings = [setting.comparing(exact, goal.timed) for setting in settings]
+        inner = _inner(settings, lattice)
+        questions = [
+            _Question(
+                setting=setting,
+                inner=inner[number],
+                goal=goal,
+                ways=_ways(setting.plan, lattice),
+                effort=effort,
+                slack=1 / (1 + self.tolerance),
+                chip=setting.chip._replace(scalars=self._scalars),
+                lattice=lattice,
+                work=_work(number, len(setting.plan.last_stage), lattice.hull.shape[0]),
+                found=_found(len(parts)),
+                tables=scratch(len(parts), 1, shape)._replace(rows=whole.rows, columns=whole.columns),
+            )
+            for number, setting in enumerate(settings)
+        ]
+        best, score = self._best(questions, hint)
+        if best is None:
+            raise self._none(space, shape)
+        low = min(score * questions[0].slack, *(float(q.found.numbers[7]) for q in questions))
+        return Answer(
+            mapping=best,
+            score=score,
+            gap=0.0 if low >= score else min(score / low - 1, _WORST_GAP) if low > 0 else _WORST_GAP,
+            cuts=sum(int(q.found.numbers[1]) for q in questions),
+            priced=sum(int(q.found.numbers[3]) for q in questions),
+            mappings=mappings(loops, self.target, space),
+        )
+
+    @property
+    def _traffic_alone(self) -> bool:
+        return self.objective == "dram"
+
+    @property
+    def _scalars(self) -> Floats:
+        return np.array([0.0, 0.0, self.extra[2], 0.0] if self._traffic_alone else self.extra)
+
+    def _goal(self, made: Chip, lattice: Lattice) -> Goal:
+        # Rows that no product needs may be skipped where they lie between tiles.
+        least_input = (
+            lattice.bounds[[0, 1, 3]].prod() * lattice.rows[..., 0].min() * lattice.columns[..., 0].min()
+        )
+        amounts = (least_input, lattice.elements[1, -1], lattice.elements[2, -1])
+        compulsory = sum(amount * per_element(made.per_word[0, t]) for t, amount in enumerate(amounts))
+        kind, static_j = OBJECTIVES[self.objective], self.extra[1]
+        return Goal(
+            kind=kind,
+            cap=float(self.most_cycles),
+            static=0.0 if self._traffic_alone else float(static_j),
+            streamed=float(self.extra[2]),
+            bandwidth=float(made.price[3, 0]),
+            tie=pricing.TIE / _unit(made) if self.objective == "latency" else 0.1 * pricing.TIE * _unit(made),
+            words=float(compulsory),
+            timed=kind != pricing.ENERGY or math.isfinite(self.most_cycles) or static_j > 0,
+        )
+
+    def _best(self, questions: Sequence[_Question], hint: Mapping | None) -> tuple[Mapping | None, float]:
+        """The best mapping and its score.
+
+        First the most promising mapping of each way to hold tensors, so that the proof is short.
+        """
+        best, score = hint, math.inf
+        if hint is not None:
+            score = min(q.score_of(hint) for q in questions if hint.holds in ((), q.setting.holds))
+        for exactly in (False, True):
+            if exactly and best is not None and questions[0].goal.timed and _waits(best, questions):
+                for question in questions:
+                    question.fill_floor(self.target)
+            for question in questions:
+                reached = question.search(score, exactly=exactly)
+                if reached < score:
+                    best, score = question.mapping(stages(self.target)), reached
+        return best, score
+
+    def _none(self, space: MapSpace, shape: Ints) -> MappingError:
+        if math.isfinite(self.most_cycles):
+            return MappingError(
+                f"layer '{self.label}': no mapping on {self.target.name} takes at most "
+                f"{self.most_cycles:g} cycles"
+            )
+        return MappingError(why_none(self.label, self.loops, self.target, self.widths, space, shape))
 
 
 def _waits(mapping: Mapping, questions: Sequence[_Question]) -> bool:
@@ -253,25 +304,6 @@ def settings_of(target: Target, widths: Widths, rules: Rules, only_main_memory: 
             made = made._replace(price=price)
         found.append(_Setting(holds=holds, chip=made, plan=plan_of(target, made, holds)))
     return tuple(found)
-
-
-def _goal(objective: str, made: Chip, lattice: Lattice, extra: Floats, most_cycles: float) -> Goal:
-    # Rows that no product needs may be skipped where they lie between tiles.
-    least_input = (
-        lattice.bounds[[0, 1, 3]].prod() * lattice.rows[..., 0].min() * lattice.columns[..., 0].min()
-    )
-    amounts = (least_input, lattice.elements[1, -1], lattice.elements[2, -1])
-    compulsory = sum(amount * per_element(made.per_word[0, t]) for t, amount in enumerate(amounts))
-    return Goal(
-        kind=OBJECTIVES[objective],
-        cap=float(most_cycles),
-        static=0.0 if objective == "dram" else float(extra[1]),
-        streamed=float(extra[2]),
-        bandwidth=float(made.price[3, 0]),
-        tie=pricing.TIE / _unit(made) if objective == "latency" else 0.1 * pricing.TIE * _unit(made),
-        words=float(compulsory),
-        timed=OBJECTIVES[objective] != pricing.ENERGY or math.isfinite(most_cycles) or extra[1] > 0,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

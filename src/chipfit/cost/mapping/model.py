@@ -168,7 +168,8 @@ class Answer:
 
     `score` is the objective; `gap` is how far it may lie above the best of the space, as a fraction:
     0 if proven. `cuts` and `priced` count the cuts of the innermost array and the whole mappings that were
-    worked out, of all `mappings` there are (see `room.mappings`): bounds decided on the others.
+    worked out, twice if a search began again, of all `mappings` there are (see `room.mappings`): bounds
+    decided on the others.
     """
 
     mapping: Mapping
