@@ -10,13 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from small_models import images, task
 
 from chipfit.cost.mapping.analytical import Analytical
 from chipfit.errors import BudgetError, RecordError, TargetError, TaskError
 from chipfit.hardware.load import load_target
 from chipfit.report.record import Records
+from chipfit.search.budget import parse_budget
 from chipfit.search.config import FitConfig, Silent
-from chipfit.search.run import fit
+from chipfit.search.retrain import CALIBRATION
+from chipfit.search.run import Run, fit
+from chipfit.train.task import TensorLoader, inputs_of
 from chipfit.workload.from_onnx import load_onnx
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -27,6 +32,16 @@ def config(out: Path, **changes: object) -> FitConfig:
         task="small_models:task", target="eyeriss", budget=("energy=60%",), out=out, max_drop=1.0
     )
     return replace(plain, **changes)  # pyright: ignore
+
+
+@pytest.mark.parametrize("probed", [False, True])
+def test_choices_are_measured_on_inputs_of_the_probe_if_there_is_one(tmp_path: Path, probed: bool) -> None:
+    given = task()
+    probe = TensorLoader(images() + 1.0, torch.zeros(len(images())), batch=8)
+    given = replace(given, probe=probe) if probed else given
+    plain, records = config(tmp_path), Records(tmp_path / "records.jsonl")
+    run = Run(plain, parse_budget(plain.budget), load_target(plain.target), given, records, Silent())
+    assert torch.equal(run.inputs, inputs_of(probe if probed else given.train, CALIBRATION))
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,18 @@ from small_models import images, residual, task
 from chipfit.compress.base import PassContext
 from chipfit.compress.graph import traced
 from chipfit.compress.quantize import Quantize
-from chipfit.train.finetune import FineTuning, RunningMean, blend, divergence, finetune, judge, outputs_of
+from chipfit.train.finetune import (
+    FineTuning,
+    RunningMean,
+    Student,
+    blend,
+    divergence,
+    finetune,
+    judge,
+    meet,
+    outputs_of,
+)
+from chipfit.train.task import Batch
 
 BITS = tuple((n, 3, 3) for n in ("stem", "conv1", "conv2", "head"))
 
@@ -61,7 +74,55 @@ def test_the_mean_forgets_the_first_steps() -> None:
     assert model.weight.item() == 39.0  # the model itself goes on as it was
 
 
-def test_a_run_that_goes_on_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
+def test_students_of_the_same_lessons_are_as_one() -> None:
+    # Loaders that know no epoch give every student the same batches in the same order.
+    original, data = traced(residual()), task()
+    data = replace(data, train=list(data.train))
+    models = [
+        finetune(narrow(), original, data, FineTuning(epochs=3, warm_up=2, blended=0.0, students=students))
+        for students in (1, 2)
+    ]
+    for one, two in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.allclose(one, two, atol=1e-6)
+
+
+def test_students_go_on_from_the_mean_of_what_they_have() -> None:
+    original, data = traced(residual()), task()
+    options = FineTuning(epochs=2, warm_up=2, students=2)
+    students = [Student(narrow(), options) for _ in range(2)]
+    for number, student in enumerate(students):
+        student.epoch(original, data.train, options, 0, number)
+    apart = [[tensor.clone() for tensor in student.tensors()] for student in students]
+    assert not all(torch.equal(a, b) for a, b in zip(*apart, strict=True))
+    meet(students)
+    for a, b, *met in zip(*apart, *(student.tensors() for student in students), strict=True):
+        assert all(torch.allclose(tensor.double(), (a.double() + b.double()) / 2) for tensor in met)
+
+
+def test_a_student_that_fails_stops_the_others() -> None:
+    class Broken:
+        """Batches without end, but for the second to ask."""
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def __len__(self) -> int:
+            return 10**6
+
+        def __iter__(self) -> Iterator[Batch]:
+            self.asked += 1
+            if self.asked == 2:
+                raise RuntimeError("no more")
+            while True:
+                yield images()[:2], torch.zeros(2)
+
+    original, data = traced(residual()), replace(task(), train=Broken())
+    with pytest.raises(RuntimeError, match="no more"):
+        finetune(narrow(), original, data, FineTuning(epochs=1, students=2))
+
+
+@pytest.mark.parametrize("students", [1, 2])
+def test_a_run_that_goes_on_ends_where_an_unbroken_one_ends(tmp_path: Path, students: int) -> None:
     class KilledError(Exception):
         pass
 
@@ -69,7 +130,7 @@ def test_a_run_that_goes_on_ends_where_an_unbroken_one_ends(tmp_path: Path) -> N
         if epoch == 2:
             raise KilledError
 
-    original, data, options = traced(residual()), task(), FineTuning(epochs=4, warm_up=2)
+    original, data, options = traced(residual()), task(), FineTuning(epochs=4, warm_up=2, students=students)
     unbroken = finetune(narrow(), original, data, options)
     with pytest.raises(KilledError):
         finetune(narrow(), original, data, options, checkpoint=tmp_path / "c.pt", after_epoch=kill)

@@ -83,6 +83,12 @@ def test_all_that_is_wrong_with_a_task_comes_in_one_message() -> None:
     )
 
 
+def test_what_is_wrong_with_a_probe_is_said_too() -> None:
+    with pytest.raises(TaskError) as error:
+        check_task(replace(task(), probe=[]))
+    assert str(error.value) == "task 'small': probe yields no batches"
+
+
 def test_data_of_another_shape_is_explained() -> None:
     loader = TensorLoader(torch.zeros(4, 1, 8, 8), torch.zeros(4), batch=4)
     with pytest.raises(TaskError, match="task 'small': the model does not run on its validation data: Given"):

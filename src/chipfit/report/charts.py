@@ -135,7 +135,7 @@ def _points(name: str, points: Sequence[_Point], marker: dict[str, Any]) -> dict
         "name": _plain(name),
         "x": [p.cost for p in points],
         "y": [p.accuracy for p in points],
-        "text": [f"{_plain(p.candidate.name)}, {p.candidate.epochs:g} epochs" for p in points],
+        "text": [f"{_plain(p.candidate.name)}, {p.candidate.training} epochs" for p in points],
         "marker": marker,
         "hovertemplate": "%{text}<br>cost %{x:.1f} %, accuracy %{y:.2f} %<extra></extra>",
     }

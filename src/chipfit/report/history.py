@@ -125,7 +125,13 @@ class Candidate(_Record):
     ratios: dict[str, float] = Field(default_factory=dict[str, float])
     accuracy_validation: float | None = None
     epochs: float = 0
+    students: float = 1
     chosen: bool = False
+
+    @property
+    def training(self) -> str:
+        """How long it was trained, and by how many at once."""
+        return f"{self.epochs:g}" if self.students == 1 else f"{self.students:g} × {self.epochs:g}"
 
 
 class Epoch(_Record):

@@ -354,7 +354,7 @@ def candidate_table(history: History) -> list[dict[str, Any]]:
         return {
             "name": candidate.name,
             "origin": ORIGINS.get(candidate.origin, candidate.origin),
-            "epochs": f"{candidate.epochs:g}",
+            "epochs": candidate.training,
             "accuracy": "–" if accuracy is None else units.percent(accuracy, 2),
             "ratios": [
                 units.percent(candidate.ratios[q]) if q in candidate.ratios else "–" for q in QUANTITIES

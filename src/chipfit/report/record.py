@@ -11,6 +11,7 @@ A record has a `kind`, and fields by kind:
                choices [{layer, weight_bits, activation_bits, channels, channels_before, values}],
                candidate {…}, cost {quantity: value}, ratios {quantity: ratio to the original},
                over {quantity: ratio over the limit}, accuracy_validation, loss_validation, epochs,
+               students (how many trained side by side),
                chosen (bool; the chosen one is written once more with true)
     epoch      candidate, stage, epoch, loss, accuracy_validation, loss_validation
     final      budget_met, shortfall {quantity: ratio over the limit}, ratios {energy, latency, dram,

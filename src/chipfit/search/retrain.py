@@ -28,7 +28,10 @@ CALIBRATION = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One candidate to be retrained, in a process of its own that ends with its parent."""
+    """One candidate to be retrained, in a process of its own that ends with its parent.
+
+    `students` as in `FineTuning`.
+    """
 
     parent: int
     config: FitConfig
@@ -36,6 +39,7 @@ class Job:
     epochs: int
     stage: str
     original: Mapping[str, float]
+    students: int = 1
 
 
 def build(candidate: Candidate, model: nn.Module, context: PassContext) -> nn.Module:
@@ -71,7 +75,7 @@ def retrain(job: Job) -> dict[str, Any]:
             loss_validation=found.loss,
         )
 
-    options = FineTuning(epochs=job.epochs, learning_rate=task.learning_rate)
+    options = FineTuning(epochs=job.epochs, learning_rate=task.learning_rate, students=job.students)
     checkpoint = folder / f"{candidate.name}-{job.stage}.pt"
     finetune(model, original, task, options, checkpoint=checkpoint, after_epoch=after_epoch)
     found = judge(model, task.validation, wanted, task)
@@ -89,6 +93,7 @@ def retrain(job: Job) -> dict[str, Any]:
         "accuracy_validation": found.metric,
         "loss_validation": found.loss,
         "epochs": job.epochs,
+        "students": job.students,
         "chosen": False,
     }
 

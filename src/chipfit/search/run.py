@@ -5,7 +5,7 @@
 3. An integer program asks for the best choices inside the budget, under several beliefs about how
    well retraining mends narrow widths against missing channels; uniform choices stand beside them.
 4. Each candidate is built, exported and priced, then retrained for a few epochs; validation data
-   decides which are retrained to the end, and which of those is returned.
+   decides which is retrained to the end, by several students at once, and returned.
 5. The model is exported, run in ONNX Runtime on the test set, and judged there once.
 
 Every step is in the records as soon as it is done; a run that finds its records goes on from them.
@@ -61,6 +61,8 @@ from chipfit.workload.from_onnx import load_onnx
 AGREEMENT = 0.999
 #: How much larger than the limits choices are whose weight values are then made cheap (ours).
 LARGER = (1.1, 1.3)
+#: Students that retrain the best candidate side by side, whatever the machine (see `FineTuning`).
+STUDENTS = 2
 #: Inputs that tell how much a changed weight value hurts.
 VALUE_INPUTS = 32
 
@@ -281,20 +283,19 @@ class Run:
         many = self.config.epochs or self.task.epochs
         screened = self._train(asked, few, "screen", "Trying candidates")
         inside = [c for c in screened if c["over"] == {}] or screened
-        best = sorted(inside, key=lambda c: c["loss_validation"])[: self._finalists()]
-        finalists = [c for c in asked if c.name in {b["name"] for b in best}]
-        done = self._train(finalists, many, "train", "Retraining the best")
-        chosen = min(done, key=lambda c: c["loss_validation"])
+        best = min(inside, key=lambda c: c["loss_validation"])["name"]
+        (chosen,) = self._train(
+            [c for c in asked if c.name == best], many, "train", "Retraining the best", students=STUDENTS
+        )
         if not self.records.last("candidate", chosen=True):
             self.records.append("candidate", **{**chosen, "chosen": True})
-
-    def _finalists(self) -> int:
-        return max(1, min(2, self._workers()))
 
     def _workers(self) -> int:
         return self.config.workers or min(2, joblib.cpu_count())
 
-    def _train(self, asked: Sequence[Candidate], epochs: int, stage: str, title: str) -> list[dict[str, Any]]:
+    def _train(
+        self, asked: Sequence[Candidate], epochs: int, stage: str, title: str, *, students: int = 1
+    ) -> list[dict[str, Any]]:
         done = {
             r["name"]: {k: v for k, v in r.items() if k != "kind"}
             for r in self.records.read()
@@ -308,6 +309,7 @@ class Run:
                 epochs=epochs,
                 stage=stage,
                 original=self.original,
+                students=students,
             )
             for c in asked
             if c.name not in done

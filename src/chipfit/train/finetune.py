@@ -13,14 +13,17 @@ original better than the weights of any one step, which the rate of learning sti
 Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015; blending as in
 Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022. Differs:
 only a part of each batch is blended. The mean of weights as in Polyak, Juditsky, "Acceleration of
-stochastic approximation by averaging", 1992; differs: it forgets the first steps.
+stochastic approximation by averaging", 1992; differs: it forgets the first steps. Students that meet
+after each epoch as in Stich, "Local SGD converges fast and communicates little", ICLR 2019; differs:
+Adam, whose running means are averaged as well.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,7 @@ class FineTuning:
     temperature: float = 4.0
     half: bool = True
     blended: float = 0.5
+    students: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +100,11 @@ def finetune(
     With a `checkpoint` path, state is written after each epoch, and a run that finds one goes on
     from there. `after_epoch(epoch, training_loss, averaged_model)` is called after each epoch.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=options.learning_rate)
-    mean = RunningMean(model)
-    first = _restore(checkpoint, model, mean, optimizer) if checkpoint else 0
+    students = [Student(model if n == 0 else copy.deepcopy(model), options) for n in range(options.students)]
+    first = _restore(checkpoint, students) if checkpoint else 0
     for epoch in range(first, options.epochs):
-        loss = _one_epoch(model, mean, original, task.train, optimizer, options, epoch)
-        averaged = mean.model(model)
+        loss = _one_epoch(students, original, task.train, options, epoch)
+        averaged = students[0].mean.model(model)
         after_epoch(epoch, loss, averaged)
         if checkpoint:
             save_state(
@@ -109,13 +112,34 @@ def finetune(
                 epoch=epoch + 1,
                 model=averaged.state_dict(),
                 trained=model.state_dict(),
-                mean=mean.values,
-                steps=mean.steps,
-                optimizer=optimizer.state_dict(),
+                mean=students[0].mean.values,
+                steps=students[0].mean.steps,
+                optimizer=students[0].optimizer.state_dict(),
             )
     if options.epochs:
-        model.load_state_dict(mean.model(model).state_dict())
+        model.load_state_dict(students[0].mean.model(model).state_dict())
     return model.eval()
+
+
+def _one_epoch(
+    students: Sequence[Student], original: nn.Module, loader: Loader, options: FineTuning, epoch: int
+) -> float:
+    """Train each student for an epoch and give all of them the mean; returns the mean loss."""
+    if len(students) == 1:
+        return students[0].epoch(original, loader, options, epoch)
+
+    def teach(number: int) -> float:
+        return students[number].epoch(original, loader, options, epoch, number)
+
+    with ThreadPoolExecutor(len(students), initializer=torch.set_num_threads, initargs=(1,)) as threads:
+        try:
+            losses = list(threads.map(teach, range(len(students))))
+        except BaseException:
+            for student in students:
+                student.stopped = True
+            raise
+    meet(students)
+    return sum(losses) / len(losses)
 
 
 class RunningMean:
@@ -146,41 +170,69 @@ class RunningMean:
         return averaged.eval()
 
 
-def _one_epoch(
-    model: nn.Module,
-    mean: RunningMean,
-    original: nn.Module,
-    loader: Loader,
-    optimizer: torch.optim.Optimizer,
-    options: FineTuning,
-    epoch: int,
-) -> float:
-    if hasattr(loader, "epoch"):
-        loader.epoch = epoch  # pyright: ignore[reportAttributeAccessIssue]
-    batches = len(loader) if hasattr(loader, "__len__") else sum(1 for _ in loader)  # pyright: ignore[reportArgumentType]
-    # Normalisation that could not be folded keeps the statistics of the original.
-    model.eval()
-    total = 0.0
-    generator = torch.Generator().manual_seed(epoch)
-    for number, (inputs, _) in enumerate(loader):
-        step = epoch * batches + number
-        rate = learning_rate(options, step, options.epochs * batches)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        if inputs.dim() == 4:
-            inputs = blend(inputs, options.blended, generator).contiguous(memory_format=torch.channels_last)
+class Student:
+    """A model that is trained, with its optimizer and the running mean of its weights."""
+
+    def __init__(self, model: nn.Module, options: FineTuning) -> None:
+        self.model = model
+        self.mean = RunningMean(model)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=options.learning_rate)
+        self.stopped = False
+
+    def epoch(
+        self, original: nn.Module, loader: Loader, options: FineTuning, epoch: int, number: int = 0
+    ) -> float:
+        """Train for an epoch, or until `stopped`, as student `number` of several; returns the mean loss."""
+        seed = epoch * options.students + number
+        if hasattr(loader, "epoch"):
+            loader = copy.copy(loader)
+            loader.epoch = seed  # pyright: ignore[reportAttributeAccessIssue]
+        batches = len(loader) if hasattr(loader, "__len__") else sum(1 for _ in loader)  # pyright: ignore[reportArgumentType]
+        # Normalisation that could not be folded keeps the statistics of the original.
+        self.model.eval()
+        total = 0.0
+        generator = torch.Generator().manual_seed(seed)
+        for index, (inputs, _) in enumerate(loader):
+            if self.stopped:
+                break
+            step = epoch * batches + index
+            rate = learning_rate(options, step, options.epochs * batches)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            if inputs.dim() == 4:
+                inputs = blend(inputs, options.blended, generator)
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            total += self._step(original, inputs, options)
+        return total / max(batches, 1)
+
+    def _step(self, original: nn.Module, inputs: torch.Tensor, options: FineTuning) -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=options.half):
             with torch.no_grad():
                 wanted = original(inputs)
-            outputs = model(inputs)
+            outputs = self.model(inputs)
         loss = divergence(outputs.float(), wanted.float(), options.temperature)
-        optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
-        keep_sums(model)
-        mean.add(model)
-        total += float(loss.detach())
-    return total / max(batches, 1)
+        self.optimizer.step()
+        keep_sums(self.model)
+        self.mean.add(self.model)
+        return float(loss.detach())
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All that training changes: weights, their running mean, and the optimizer's running means."""
+        moments = [value for state in self.optimizer.state.values() for value in state.values()]
+        return [*self.model.state_dict().values(), *self.mean.values.values(), *moments]
+
+
+def meet(students: Sequence[Student]) -> None:
+    """Give all students the mean of what they have, in place."""
+    for together in zip(*(student.tensors() for student in students), strict=True):
+        if together[0].is_floating_point():
+            mean = torch.stack(together).mean(0)
+            for tensor in together:
+                tensor.copy_(mean)
+    for student in students:
+        keep_sums(student.model)
 
 
 def blend(images: torch.Tensor, fraction: float, generator: torch.Generator) -> torch.Tensor:
@@ -216,11 +268,13 @@ def load_state(path: Path) -> dict[str, Any]:
     return torch.load(path, weights_only=True, map_location="cpu")
 
 
-def _restore(path: Path, model: nn.Module, mean: RunningMean, optimizer: torch.optim.Optimizer) -> int:
+def _restore(path: Path, students: Sequence[Student]) -> int:
     if not path.exists():
         return 0
     state = load_state(path)
-    model.load_state_dict(state["trained"])
-    mean.values, mean.steps = state["mean"], int(state["steps"])
-    optimizer.load_state_dict(state["optimizer"])
+    for student in students:
+        student.model.load_state_dict(state["trained"])
+        student.mean.values = {name: value.clone() for name, value in state["mean"].items()}
+        student.mean.steps = int(state["steps"])
+        student.optimizer.load_state_dict(state["optimizer"])
     return int(state["epoch"])

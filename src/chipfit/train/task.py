@@ -78,12 +78,11 @@ def accuracy(outputs: torch.Tensor, labels: torch.Tensor) -> float:
 class Task:
     """A trained model with the data to judge and retrain it.
 
-    `train`, `validation` and `test` yield (inputs, labels) each time they are iterated; `metric`
-    takes the outputs and labels of a whole set and returns a number in 0..1, larger is better.
-    `test` is looked at once, at the end. What choices hurt is measured on inputs of `probe`, or of `train`
-    if there is none: there should be one where inputs of `train` are distorted beyond what the model is
-    used to. `epochs` is how long the last fine-tuning lasts, and
-    `screening_epochs` how long each candidate is tried.
+    `train`, `validation` and `test` yield (inputs, labels) each time they are iterated; `metric` takes the
+    outputs and labels of a whole set and returns a number in 0..1, larger is better. `test` is looked at
+    once, at the end. What choices hurt is measured on inputs of `probe`, or of `train` if there is none:
+    there should be one where inputs of `train` are distorted beyond what the model is used to. `epochs` is
+    how long the last retraining takes, and `screening_epochs` how long each candidate is tried.
     """
 
     name: str
@@ -147,8 +146,11 @@ def check_task(task: Task) -> None:
     model: Any = task.model
     if not isinstance(model, nn.Module):
         wrong.append(f"model is {type(model).__name__}, expected a torch.nn.Module")
-    for part in ("train", "validation", "test", "probe")[: 3 if task.probe is None else 4]:
-        wrong += _wrong_with_loader(part, getattr(task, part))
+    loaders = {"train": task.train, "validation": task.validation, "test": task.test}
+    if task.probe is not None:
+        loaders["probe"] = task.probe
+    for part, loader in loaders.items():
+        wrong += _wrong_with_loader(part, loader)
     if not callable(task.metric):
         wrong.append("metric is not a function of (outputs, labels)")
     if wrong:
