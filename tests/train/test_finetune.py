@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,24 @@ def test_retraining_follows_the_original() -> None:
     assert judge(model, data.train, wanted, data).loss < 0.7 * before
 
 
+def test_the_original_teaches_with_its_mean_over_views() -> None:
+    original, data = traced(residual()), replace(task(), views=(lambda x: x.flip(3), torch.zeros_like))
+    inputs, _ = next(iter(data.test))
+    with torch.no_grad():
+        wanted = (original(inputs) + original(inputs.flip(3)) + original(torch.zeros_like(inputs))) / 3
+    outputs, _ = outputs_of(original, data.test, data.views)
+    torch.testing.assert_close(outputs, wanted)
+
+    def lesson(model: torch.nn.Module) -> float:
+        return Student(model, options).epoch(original, data, options, 0)
+
+    # Its own teacher has nothing to learn; with the mean over views as teacher it has.
+    options = FineTuning(epochs=1, half=False, blended=0.0, learning_rate=0.0)
+    assert lesson(copy.deepcopy(original)) > 1e-3
+    data = replace(data, views=())
+    assert lesson(copy.deepcopy(original)) < 1e-6
+
+
 def test_the_mean_forgets_the_first_steps() -> None:
     model = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(model.weight)
@@ -91,7 +110,7 @@ def test_students_go_on_from_the_mean_of_what_they_have() -> None:
     options = FineTuning(epochs=2, warm_up=2, students=2)
     students = [Student(narrow(), options) for _ in range(2)]
     for number, student in enumerate(students):
-        student.epoch(original, data.train, options, 0, number)
+        student.epoch(original, data, options, 0, number)
     apart = [[tensor.clone() for tensor in student.tensors()] for student in students]
     assert not all(torch.equal(a, b) for a, b in zip(*apart, strict=True))
     meet(students)

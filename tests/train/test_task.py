@@ -89,6 +89,15 @@ def test_what_is_wrong_with_a_probe_is_said_too() -> None:
     assert str(error.value) == "task 'small': probe yields no batches"
 
 
+def test_what_is_wrong_with_views_is_said() -> None:
+    with pytest.raises(TaskError) as error:
+        check_task(replace(task(), views=(torch.abs, "flip")))  # pyright: ignore
+    assert str(error.value) == "task 'small': view 1 is not a function of inputs"
+    with pytest.raises(TaskError) as error:
+        check_task(replace(task(), views=(lambda x: x[:, :, 1:],)))
+    assert str(error.value) == ("task 'small': view 0 makes inputs of shape (12, 3, 7, 8) of (12, 3, 8, 8)")
+
+
 def test_data_of_another_shape_is_explained() -> None:
     loader = TensorLoader(torch.zeros(4, 1, 8, 8), torch.zeros(4), batch=4)
     with pytest.raises(TaskError, match="task 'small': the model does not run on its validation data: Given"):

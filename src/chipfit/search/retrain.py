@@ -54,7 +54,7 @@ def retrain(job: Job) -> dict[str, Any]:
     config, candidate = job.config, job.candidate
     task = load_task(config.task, config.data, config.seed)
     original = traced(task.model).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    wanted, _ = outputs_of(original, task.validation)
+    wanted, _ = outputs_of(original, task.validation, task.views)
     records, folder = Records(config.out / "records.jsonl"), config.out / "checkpoints"
     model = build(
         candidate, traced(task.model), PassContext(calibration=inputs_of(task.validation, CALIBRATION))

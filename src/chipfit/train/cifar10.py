@@ -80,6 +80,11 @@ def normalize(images: np.ndarray) -> torch.Tensor:
     return (torch.from_numpy(images).float() / 255 - mean) / deviation
 
 
+def mirrored(images: torch.Tensor) -> torch.Tensor:
+    """Each image (n, 3, h, w) as in a mirror."""
+    return images.flip(3)
+
+
 def shift_and_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Each image moved by up to four pixels (zeros come in) and mirrored half of the time."""
     count, _, height, width = images.shape
@@ -174,7 +179,8 @@ def task(*, data: Path | None, seed: int = 0) -> Task:
         probe=loader(shift_and_flip),
         validation=TensorLoader(train_x[held], train_y[held], batch=200),
         test=TensorLoader(test_x, test_y, batch=200),
-        epochs=45,
+        epochs=38,
         screening_epochs=2,
         learning_rate=3e-4,
+        views=(mirrored,),
     )

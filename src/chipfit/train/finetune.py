@@ -2,7 +2,8 @@
 
 The loss is the divergence between the outputs of the model and of the original on the same
 augmented inputs: no labels are needed. Classification (outputs (n, classes)) uses softened
-probabilities; anything else the squared error.
+probabilities; anything else the squared error. Where a task knows views of an input that mean the same
+(a mirrored image), the original answers with its mean over them, which is right more often than it is.
 
 Images are blended with one another, because a student that is asked about more inputs than there
 are images follows its teacher better on images that neither has seen.
@@ -15,7 +16,8 @@ Beyer et al., "Knowledge distillation: a good teacher is patient and consistent"
 only a part of each batch is blended. The mean of weights as in Polyak, Juditsky, "Acceleration of
 stochastic approximation by averaging", 1992; differs: it forgets the first steps. Students that meet
 after each epoch as in Stich, "Local SGD converges fast and communicates little", ICLR 2019; differs:
-Adam, whose running means are averaged as well.
+Adam, whose running means are averaged as well. The mean over mirrored images as in Krizhevsky et al.,
+"ImageNet classification with deep convolutional neural networks", 2012; differs: the teacher's alone.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from torch import nn
 
 from chipfit.compress.quantize import keep_sums
 from chipfit.report.record import write_atomically
-from chipfit.train.task import Loader, Task
+from chipfit.train.task import Loader, Task, View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +65,22 @@ class Judgement:
     loss: float
 
 
-def outputs_of(model: nn.Module, loader: Loader) -> tuple[torch.Tensor, torch.Tensor]:
-    """The outputs of a model on a whole set, and the labels."""
+def outputs_of(
+    model: nn.Module, loader: Loader, views: Sequence[View] = ()
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The outputs of a model on a whole set (means over views, if there are any), and the labels."""
     model.eval()
     with torch.no_grad():
-        pairs = [(model(inputs), labels) for inputs, labels in loader]
+        pairs = [(mean_output(model, inputs, views), labels) for inputs, labels in loader]
     return torch.cat([o for o, _ in pairs]), torch.cat([y for _, y in pairs])
+
+
+def mean_output(model: nn.Module, inputs: torch.Tensor, views: Sequence[View]) -> torch.Tensor:
+    """The mean of a model's outputs on inputs and on each view of them."""
+    output = model(inputs)
+    for view in views:
+        output = output + model(view(inputs))
+    return output / (1 + len(views))
 
 
 def divergence(outputs: torch.Tensor, wanted: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
@@ -103,7 +115,7 @@ def finetune(
     students = [Student(model if n == 0 else copy.deepcopy(model), options) for n in range(options.students)]
     first = _restore(checkpoint, students) if checkpoint else 0
     for epoch in range(first, options.epochs):
-        loss = _one_epoch(students, original, task.train, options, epoch)
+        loss = _one_epoch(students, original, task, options, epoch)
         averaged = students[0].mean.model(model)
         after_epoch(epoch, loss, averaged)
         if checkpoint:
@@ -122,22 +134,24 @@ def finetune(
 
 
 def _one_epoch(
-    students: Sequence[Student], original: nn.Module, loader: Loader, options: FineTuning, epoch: int
+    students: Sequence[Student], original: nn.Module, task: Task, options: FineTuning, epoch: int
 ) -> float:
     """Train each student for an epoch and give all of them the mean; returns the mean loss."""
     if len(students) == 1:
-        return students[0].epoch(original, loader, options, epoch)
-
-    def teach(number: int) -> float:
-        return students[number].epoch(original, loader, options, epoch, number)
+        return students[0].epoch(original, task, options, epoch)
 
     with ThreadPoolExecutor(len(students), initializer=torch.set_num_threads, initargs=(1,)) as threads:
+        lessons = [
+            threads.submit(student.epoch, original, task, options, epoch, number)
+            for number, student in enumerate(students)
+        ]
         try:
-            losses = list(threads.map(teach, range(len(students))))
-        except BaseException:
+            wait(lessons, return_when=FIRST_EXCEPTION)
+        finally:
+            # After an error, or Ctrl-C, nobody goes on.
             for student in students:
-                student.stopped = True
-            raise
+                student.stopped = not all(lesson.done() for lesson in lessons)
+    losses = [lesson.result() for lesson in lessons]
     meet(students)
     return sum(losses) / len(losses)
 
@@ -180,10 +194,10 @@ class Student:
         self.stopped = False
 
     def epoch(
-        self, original: nn.Module, loader: Loader, options: FineTuning, epoch: int, number: int = 0
+        self, original: nn.Module, task: Task, options: FineTuning, epoch: int, number: int = 0
     ) -> float:
         """Train for an epoch, or until `stopped`, as student `number` of several; returns the mean loss."""
-        seed = epoch * options.students + number
+        loader, seed = task.train, epoch * options.students + number
         if hasattr(loader, "epoch"):
             loader = copy.copy(loader)
             loader.epoch = seed  # pyright: ignore[reportAttributeAccessIssue]
@@ -202,13 +216,15 @@ class Student:
             if inputs.dim() == 4:
                 inputs = blend(inputs, options.blended, generator)
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
-            total += self._step(original, inputs, options)
+            total += self._step(original, inputs, task.views, options)
         return total / max(batches, 1)
 
-    def _step(self, original: nn.Module, inputs: torch.Tensor, options: FineTuning) -> float:
+    def _step(
+        self, original: nn.Module, inputs: torch.Tensor, views: Sequence[View], options: FineTuning
+    ) -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=options.half):
             with torch.no_grad():
-                wanted = original(inputs)
+                wanted = mean_output(original, inputs, views)
             outputs = self.model(inputs)
         loss = divergence(outputs.float(), wanted.float(), options.temperature)
         self.optimizer.zero_grad(set_to_none=True)
@@ -269,12 +285,14 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def _restore(path: Path, students: Sequence[Student]) -> int:
+    first = 0
     if not path.exists():
-        return 0
-    state = load_state(path)
+        return first
     for student in students:
+        state = load_state(path)  # once each: optimizers keep the tensors that they are given
         student.model.load_state_dict(state["trained"])
-        student.mean.values = {name: value.clone() for name, value in state["mean"].items()}
+        student.mean.values = state["mean"]
         student.mean.steps = int(state["steps"])
         student.optimizer.load_state_dict(state["optimizer"])
-    return int(state["epoch"])
+        first = int(state["epoch"])
+    return first

@@ -21,6 +21,7 @@ from chipfit.errors import TaskError, nearest
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+View = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Loader(Protocol):
@@ -82,7 +83,9 @@ class Task:
     outputs and labels of a whole set and returns a number in 0..1, larger is better. `test` is looked at
     once, at the end. What choices hurt is measured on inputs of `probe`, or of `train` if there is none:
     there should be one where inputs of `train` are distorted beyond what the model is used to. `epochs` is
-    how long the last retraining takes, and `screening_epochs` how long each candidate is tried.
+    how long the last retraining takes, and `screening_epochs` how long each candidate is tried. `views` make
+    of inputs others of which the model should say the same (mirrored images): where it teaches, it answers
+    with its mean over them.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Task:
     epochs: int = 10
     screening_epochs: int = 2
     learning_rate: float = 1e-3
+    views: tuple[View, ...] = ()
 
 
 def load_task(name: str, data: Path | None = None, seed: int = 0) -> Task:
@@ -153,18 +157,25 @@ def check_task(task: Task) -> None:
         wrong += _wrong_with_loader(part, loader)
     if not callable(task.metric):
         wrong.append("metric is not a function of (outputs, labels)")
+    wrong += [f"view {n} is not a function of inputs" for n, v in enumerate(task.views) if not callable(v)]
     if wrong:
         raise TaskError(f"task '{task.name}': " + "; ".join(wrong))
     inputs, labels = next(iter(task.validation))
     try:
         with torch.no_grad():
             outputs = task.model.eval()(inputs)
+            shapes = [tuple(view(inputs).shape) for view in task.views]
         value = task.metric(outputs, labels)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise TaskError(
             f"task '{task.name}': the model does not run on its validation data: {reason}"
         ) from error
+    for number, shape in enumerate(shapes):
+        if shape != tuple(inputs.shape):
+            raise TaskError(
+                f"task '{task.name}': view {number} makes inputs of shape {shape} of {tuple(inputs.shape)}"
+            )
     if not torch.isfinite(outputs).all():
         raise TaskError(f"task '{task.name}': the model returns NaN or infinity on its validation data")
     if not isinstance(value, float) or not 0 <= value <= 1:
