@@ -1,6 +1,6 @@
 """ResNet-20 on CIFAR-10 pruned and retrained: balanced against unstructured, on sense_zcu102.
 
-    python benchmarks/sparse_prune.py DATA [OUT] [--epochs 8] [--rounds 1] [--pruned 2/3,1/2,3/4] [--bits 4]
+    python benchmarks/sparse_prune.py DATA [OUT] [--epochs 8] [--students 2] [--pruned 2/3,1/2,3/4] [--bits 4]
 
 The first and the last layer stay dense; the others keep (of nine weights of a kernel, cycling through the
 layers) 4 5 of 1/2 pruned, 4 of 5/9, 3 of 2/3, and 2 2 2 3 of 3/4, and as many of the layer, wherever, if
@@ -181,6 +181,7 @@ def main() -> None:
     parser.add_argument("--bits", type=int)
     parser.add_argument("--ratios", action="store_true", help="by layer, with --patterns kernel")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--students", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--first-seed", type=int, default=0)
@@ -193,8 +194,9 @@ def main() -> None:
     print("| weights | kept | before retraining | accuracy | divergence, validation | cycles | energy |")
     print("|---|---|---|---|---|---|---|")
     found = task(data=arguments.data)
+    teacher = traced(found.model).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     model: fx.GraphModule = traced(found.model)
-    images = torch.cat([inputs for inputs, _ in found.train])
+    images = torch.cat([inputs for inputs, _ in found.probe or found.train])
     context = PassContext(calibration=images[: arguments.calibration])
     others = images[arguments.calibration :][: arguments.images]
     row("all", None, model, found, others)
@@ -207,8 +209,8 @@ def main() -> None:
             path = (
                 arguments.out / f"{variant.stem()}_{arguments.epochs}_{rate:g}.pt" if arguments.out else None
             )
-            options = FineTuning(epochs=arguments.epochs, learning_rate=rate)
-            smaller = retrained(smaller, found.model, data, options, path if arguments.epochs else None)
+            options = FineTuning(epochs=arguments.epochs, learning_rate=rate, students=arguments.students)
+            smaller = retrained(smaller, teacher, data, options, path if arguments.epochs else None)
             row(f"{variant.text()}, {number + 1} x {arguments.epochs} epochs", before, smaller, data, others)
 
 

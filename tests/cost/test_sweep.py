@@ -14,19 +14,9 @@ from hypothesis import strategies as st
 
 from chipfit.cost.base import AbstractEstimator, Cost, LayerCost
 from chipfit.cost.roofline import Roofline
-from chipfit.cost.sweep import (
-    QUANTITIES,
-    Axis,
-    capacity_bits,
-    kept,
-    keys,
-    pareto,
-    parse_axis,
-    price,
-    read_sweep,
-    short_names,
-    workers,
-)
+from chipfit.cost.sweep.axes import Axis, kept, keys, parse_axis, read_sweep, short_names
+from chipfit.cost.sweep.variants import QUANTITIES, capacity_bits, pareto, price
+from chipfit.cost.sweep.workers import workers
 from chipfit.errors import ChipfitError, MappingError, TargetError
 from chipfit.hardware.load import load_target, target_names
 from chipfit.workload.library import resolve
@@ -464,7 +454,7 @@ class TestWorkers:
         def missing(name):
             raise ModuleNotFoundError(name=name)
 
-        monkeypatch.setattr("chipfit.cost.sweep.import_module", missing)
+        monkeypatch.setattr("chipfit.cost.sweep.workers.import_module", missing)
         with pytest.raises(ChipfitError) as error, workers(backend):
             pass
         assert str(error.value) == (

@@ -5,7 +5,7 @@ from browser import opened
 from synthetic_records import records, write
 
 from chipfit.errors import RecordError
-from chipfit.report.charts import charts
+from chipfit.report.fit_charts import charts
 from chipfit.report.history import read_history
 from chipfit.report.html import build, facts, headline, layer_table, remarks, render, tiles
 

@@ -6,7 +6,7 @@ import pytest
 from browser import opened
 
 from chipfit.report import nests
-from chipfit.report.charts import cost_charts
+from chipfit.report.cost_charts import cost_charts
 from chipfit.report.html import render_cost, write_cost
 
 

@@ -7,7 +7,7 @@ from browser import opened
 
 from chipfit.errors import RecordError
 from chipfit.report import variants
-from chipfit.report.charts import variants_front
+from chipfit.report.cost_charts import variants_front
 from chipfit.report.html import check_place, render_variants, write_variants
 
 AXES = [

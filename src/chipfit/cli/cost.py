@@ -184,7 +184,9 @@ def _sweep(
     backend: str,
 ) -> dict[str, Any]:
     """The document of a sweep; its page is written if there is to be one."""
-    from chipfit.cost.sweep import check_front, price, read_sweep, workers
+    from chipfit.cost.sweep.axes import read_sweep
+    from chipfit.cost.sweep.variants import check_front, price
+    from chipfit.cost.sweep.workers import workers
 
     _check_page(page)
     quantities = tuple(name.strip() for name in front.split(","))

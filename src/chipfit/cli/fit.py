@@ -39,7 +39,7 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 0,
     data: Annotated[Path | None, typer.Option(help="Folder of the task's data.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that train (default: 2).")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Candidates tried at once (default: 2).")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the last retraining.")] = None,
     screening_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each trial.")] = None,
     as_json: Json = False,

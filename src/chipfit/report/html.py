@@ -16,7 +16,9 @@ from plotly.offline import get_plotlyjs
 from chipfit import units
 from chipfit.errors import RecordError
 from chipfit.report import gates, loads, nests, variants
-from chipfit.report.charts import ORIGINS, Chart, charts, cost_charts, variants_front
+from chipfit.report.charts import ORIGINS, Chart
+from chipfit.report.cost_charts import cost_charts, variants_front
+from chipfit.report.fit_charts import charts
 from chipfit.report.history import QUANTITIES, Candidate, Final, History, read_history
 from chipfit.report.record import Records, write_atomically
 
