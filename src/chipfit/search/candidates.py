@@ -170,13 +170,15 @@ class Question:
         return self.with_sums(solution.choice)
 
     def even(self, scale: float) -> Choice:
-        """The best choice with one width for all inner layers, and channels by the integer program."""
+        """The best choice with one width for all inner layers.
+
+        The integer program chooses channels, and widths of the first and the last layer.
+        """
         inner = list(self.space.widths)[1:-1]
         scaled = {quantity: limit * scale for quantity, limit in self.limits.items()}
         found: list[tuple[bool, float, Choice]] = []
         for bits in sorted({w.weight_bits for n in inner for w in self.space.widths[n]}) or [8]:
-            widths = {n: uniform(bits) if n in inner else o[-1] for n, o in self.space.widths.items()}
-            tables = [table.only(widths[table.layer]) for table in self.tables]
+            tables = [t.only(uniform(bits)) if t.layer in inner else t for t in self.tables]
             solution = solve(tables, self.space.groups, self.losses, self.fixed, scaled, stored=self.stored)
             excess = max(solution.cost[q] / scaled[q] for q in scaled)
             found.append(

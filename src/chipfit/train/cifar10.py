@@ -179,7 +179,7 @@ def task(*, data: Path | None, seed: int = 0) -> Task:
         probe=loader(shift_and_flip),
         validation=TensorLoader(train_x[held], train_y[held], batch=200),
         test=TensorLoader(test_x, test_y, batch=200),
-        epochs=38,
+        epochs=43,
         screening_epochs=2,
         learning_rate=3e-4,
         views=(mirrored,),
