@@ -34,7 +34,7 @@ from chipfit.cost.base import CostReport
 from chipfit.cost.sparse.estimator import SparseEstimator
 from chipfit.export.onnx import export
 from chipfit.train.cifar10 import task
-from chipfit.train.finetune import FineTuning, finetune, judge, load_state, outputs_of, save_state
+from chipfit.train.finetune import FineTuning, finetune_normalized, judge, load_state, outputs_of, save_state
 from chipfit.train.task import Task
 from chipfit.workload.calibrate import calibrate, network_inputs, weight_masks
 from chipfit.workload.from_onnx import load_onnx
@@ -123,8 +123,8 @@ def density(model: nn.Module) -> float:
 
 
 def retrained(
-    model: nn.Module, original: nn.Module, data: Task, options: FineTuning, path: Path | None
-) -> nn.Module:
+    model: fx.GraphModule, original: nn.Module, data: Task, options: FineTuning, path: Path | None
+) -> fx.GraphModule:
     """The model after its epochs, from `path` if it is there."""
     if path is not None and path.exists():
         model.load_state_dict(load_state(path)["model"])
@@ -134,7 +134,7 @@ def retrained(
         print(f"epoch {epoch + 1}: loss {loss:.4f}", flush=True)
 
     part = None if path is None else path.with_suffix(".part")
-    finetune(model, original, data, options, checkpoint=part, after_epoch=told)
+    model = finetune_normalized(model, original, data, options, checkpoint=part, after_epoch=told)
     if path is not None:
         save_state(path, model=model.state_dict())
     return model
@@ -196,9 +196,9 @@ def main() -> None:
     found = task(data=arguments.data)
     teacher = traced(found.model).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     model: fx.GraphModule = traced(found.model)
-    images = torch.cat([inputs for inputs, _ in found.probe or found.train])
+    images = torch.cat([inputs for inputs, _ in found.train])
     context = PassContext(calibration=images[: arguments.calibration])
-    others = images[arguments.calibration :][: arguments.images]
+    others = torch.cat([inputs for inputs, _ in found.probe or found.train])[-arguments.images :]
     row("all", None, model, found, others)
     for variant in variants(arguments):
         smaller = apply_recipe(variant.recipe(model, context), model, context)

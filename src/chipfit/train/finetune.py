@@ -32,11 +32,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # as everywhere in the field
-from torch import nn
+from torch import fx, nn
 
 from chipfit.compress.quantize import keep_sums
 from chipfit.report.record import write_atomically
-from chipfit.train.task import Loader, Task, View
+from chipfit.train.normalize import Normalization, folded, normalized
+from chipfit.train.task import Loader, Task, View, inputs_of
+
+#: Inputs on which a model and its normalisations are made to agree.
+NORMALIZED_INPUTS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,9 @@ class FineTuning:
 
     `learning_rate` rises over the first `warm_up` steps and falls with a cosine; `temperature`
     softens the probabilities; `half` trains in bfloat16 with 32-bit weights; `blended` is the fraction
-    of the images of a batch that are blended with another one.
+    of the images of a batch that are blended with another one. Of several `students`, each sees all
+    training data in an order and with distortions of its own, in a thread of its own; after each epoch all
+    go on from the mean of their weights.
     """
 
     epochs: int
@@ -98,6 +104,25 @@ def judge(model: nn.Module, loader: Loader, wanted: torch.Tensor, task: Task) ->
     return Judgement(metric=task.metric(outputs, labels), loss=float(divergence(outputs, wanted)))
 
 
+def finetune_normalized(
+    model: fx.GraphModule,
+    original: nn.Module,
+    task: Task,
+    options: FineTuning,
+    *,
+    checkpoint: Path | None = None,
+    after_epoch: Callable[[int, float, nn.Module], None] = lambda epoch, loss, model: None,
+) -> fx.GraphModule:
+    """`finetune` with normalisation by the batch, which is folded away at the end; a new model.
+
+    Arguments as `finetune`. What lost channels or weights is mended so in a fraction of the epochs.
+    """
+    inputs = inputs_of(task.probe or task.train, NORMALIZED_INPUTS)
+    made = normalized(model, inputs).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    finetune(made, original, task, options, checkpoint=checkpoint, after_epoch=after_epoch)
+    return folded(made).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
 def finetune(
     model: nn.Module,
     original: nn.Module,
@@ -139,7 +164,6 @@ def _one_epoch(
     """Train each student for an epoch and give all of them the mean; returns the mean loss."""
     if len(students) == 1:
         return students[0].epoch(original, task, options, epoch)
-
     with ThreadPoolExecutor(len(students), initializer=torch.set_num_threads, initargs=(1,)) as threads:
         lessons = [
             threads.submit(student.epoch, original, task, options, epoch, number)
@@ -202,8 +226,11 @@ class Student:
             loader = copy.copy(loader)
             loader.epoch = seed  # pyright: ignore[reportAttributeAccessIssue]
         batches = len(loader) if hasattr(loader, "__len__") else sum(1 for _ in loader)  # pyright: ignore[reportArgumentType]
-        # Normalisation that could not be folded keeps the statistics of the original.
+        # Normalisation of the model's own that could not be folded keeps the statistics of the original.
         self.model.eval()
+        for module in self.model.modules():
+            if isinstance(module, Normalization):
+                module.train()
         total = 0.0
         generator = torch.Generator().manual_seed(seed)
         for index, (inputs, _) in enumerate(loader):
