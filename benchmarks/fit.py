@@ -25,18 +25,18 @@ import joblib
 import numpy as np
 import torch
 
-from chipfit.compress.base import PassContext, apply_recipe
+from chipfit.compress.base import apply_recipe
 from chipfit.compress.graph import traced
 from chipfit.compress.prune import channel_groups, keep_best, magnitude
 from chipfit.search.budget import quantities
 from chipfit.search.candidates import BELIEFS, Candidate, recipe, uniform
 from chipfit.search.config import FitConfig, Silent
 from chipfit.search.ilp import solve
-from chipfit.search.retrain import build
+from chipfit.search.retrain import trained
 from chipfit.search.run import Run
 from chipfit.search.space import Choice
-from chipfit.train.finetune import FineTuning, finetune, outputs_of
-from chipfit.train.task import TensorLoader, inputs_of, load_task
+from chipfit.train.finetune import FineTuning, outputs_of
+from chipfit.train.task import TensorLoader, load_task
 
 
 def candidates(run: Run, limit: float) -> dict[str, Candidate]:
@@ -127,12 +127,11 @@ def candidates(run: Run, limit: float) -> dict[str, Candidate]:
 def train(config: FitConfig, candidate: Candidate, epochs: int, seed: int) -> dict[str, object]:
     torch.set_num_threads(1)
     task = load_task(config.task, config.data, seed)
-    original = traced(task.model)
-    model = build(candidate, original, PassContext(calibration=inputs_of(task.validation, 256)))
+    original = traced(task.model).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     options = FineTuning(epochs=epochs, learning_rate=task.learning_rate)
     start = time.time()
     assert isinstance(task.train, TensorLoader)
-    finetune(model, original.to(memory_format=torch.channels_last), task, options)
+    model = trained(candidate, task, original, options)
     outputs, labels = outputs_of(model, task.test)
     return {
         "method": candidate.name,

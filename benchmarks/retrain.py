@@ -3,7 +3,7 @@
     python benchmarks/retrain.py DATA RUN [--candidate "program, one width"] [--images varied,moved]
         [--students 1,2] [--views with,without] [--epochs 12] [--learning-rate 3e-4] [--every 3]
 
-RUN is the folder of `chipfit fit cifar10-resnet20`; the candidate starts as it was before any training.
+RUN is the folder of `chipfit fit cifar10-resnet20`; the candidate is trained anew, as `fit` does it.
 Images are `moved` (and mirrored), `turned` (and scaled) besides, `coloured` besides, or `varied`: both.
 Prints, every few epochs, divergence from the original on validation and on test images, softened as in
 training, and accuracy. Choose on validation; test images are there to see what that was worth.
@@ -20,14 +20,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from chipfit.compress.base import PassContext
 from chipfit.compress.graph import traced
 from chipfit.report.record import Records
 from chipfit.search.candidates import Candidate
-from chipfit.search.retrain import CALIBRATION, build
+from chipfit.search.retrain import trained
 from chipfit.train.cifar10 import VARIED, recolor, shift_and_flip, task, turn_and_scale, varied
-from chipfit.train.finetune import FineTuning, divergence, finetune, outputs_of
-from chipfit.train.task import Augment, Loader, TensorLoader, inputs_of
+from chipfit.train.finetune import FineTuning, divergence, outputs_of
+from chipfit.train.task import Augment, Loader, TensorLoader
 
 
 def some(change: Augment) -> Augment:
@@ -74,8 +73,7 @@ def retrained(
     original = traced(data.model).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     sets = {"validation": data.validation, "test": data.test}
     wanted = {name: outputs_of(original, loader)[0] for name, loader in sets.items()}
-    context = PassContext(calibration=inputs_of(data.validation, CALIBRATION))
-    model, start = build(candidate, traced(data.model), context), time.time()
+    start = time.time()
     name = f"{images}, {options.students}, {'with' if views else 'without'}"
 
     def told(epoch: int, loss: float, averaged: nn.Module) -> None:
@@ -83,7 +81,7 @@ def retrained(
             cells = [name, f"{epoch + 1}", f"{loss:.3f}", *judged(averaged, wanted, sets)]
             print("|", " | ".join((*cells, f"{time.time() - start:.0f}")), "|", flush=True)
 
-    finetune(model, original, data, options, after_epoch=told)
+    trained(candidate, data, original, options, after_epoch=told)
 
 
 def main() -> None:

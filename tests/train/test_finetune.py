@@ -8,7 +8,7 @@ import torch
 from small_models import images, residual, task
 
 from chipfit.compress.base import PassContext
-from chipfit.compress.graph import traced
+from chipfit.compress.graph import nest_layers, traced
 from chipfit.compress.quantize import Quantize
 from chipfit.train.finetune import (
     FineTuning,
@@ -17,10 +17,12 @@ from chipfit.train.finetune import (
     blend,
     divergence,
     finetune,
+    finetune_normalized,
     judge,
     meet,
     outputs_of,
 )
+from chipfit.train.normalize import Normalization
 from chipfit.train.task import Batch
 
 BITS = tuple((n, 3, 3) for n in ("stem", "conv1", "conv2", "head"))
@@ -59,6 +61,20 @@ def test_retraining_follows_the_original() -> None:
     before = judge(model, data.train, wanted, data).loss
     finetune(model, original, data, FineTuning(epochs=20, warm_up=2))
     assert judge(model, data.train, wanted, data).loss < 0.7 * before
+
+
+def test_a_damaged_model_is_mended_and_keeps_no_normalisation() -> None:
+    original, data = traced(residual()), task()
+    wanted, _ = outputs_of(original, data.train)
+    damaged = copy.deepcopy(original)
+    with torch.no_grad():
+        for layer in nest_layers(damaged).values():
+            layer.weight += 0.3 * layer.weight.std() * torch.randn(layer.weight.shape)
+    before = judge(damaged, data.train, wanted, data).loss
+    mended = finetune_normalized(damaged, original, data, FineTuning(epochs=20, warm_up=2))
+    assert judge(mended, data.train, wanted, data).loss < 0.7 * before
+    assert judge(damaged, data.train, wanted, data).loss == before  # a copy was trained
+    assert not any(isinstance(module, Normalization) for module in mended.modules())
 
 
 def test_the_original_teaches_with_its_mean_over_views() -> None:

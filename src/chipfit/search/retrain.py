@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from chipfit.search.budget import parse_budget
 from chipfit.search.candidates import Candidate
 from chipfit.search.config import FitConfig, Progress
 from chipfit.train.finetune import FineTuning, finetune, finetune_normalized, judge, outputs_of
-from chipfit.train.task import inputs_of, load_task
+from chipfit.train.task import Task, inputs_of, load_task
 
 #: Inputs of the validation set that quantisers are calibrated on.
 CALIBRATION = 256
@@ -50,18 +51,54 @@ def build(candidate: Candidate, model: nn.Module, context: PassContext) -> nn.Mo
     return apply_recipe(candidate.steps, model, context).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
+def trained(
+    candidate: Candidate,
+    task: Task,
+    original: nn.Module,
+    options: FineTuning,
+    *,
+    checkpoint: Path | None = None,
+    after_epoch: Callable[[int, float, nn.Module], None] = lambda epoch, loss, model: None,
+) -> nn.Module:
+    """The candidate's model, retrained to follow the original; arguments as `finetune`.
+
+    Lost channels are mended first, for half of the epochs: before widths are narrowed, that goes much faster.
+    """
+    context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
+    cut = [step for step in candidate.steps if isinstance(step, PruneChannels)]
+    first = options.epochs // 2 if cut else 0
+    if not first:
+        model = build(candidate, traced(task.model), context)
+        return finetune(model, original, task, options, checkpoint=checkpoint, after_epoch=after_epoch)
+    smaller = apply_recipe(cut, traced(task.model), context)
+    assert isinstance(smaller, fx.GraphModule)
+    smaller = finetune_normalized(
+        smaller,
+        original,
+        task,
+        replace(options, epochs=first, learning_rate=CUT_RATE),
+        checkpoint=None if checkpoint is None else checkpoint.with_name(f"{checkpoint.stem}-cut.pt"),
+        after_epoch=after_epoch,
+    )
+    rest = [step for step in candidate.steps if step not in cut]
+    model = apply_recipe(rest, smaller, context).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def later(epoch: int, loss: float, averaged: nn.Module) -> None:
+        after_epoch(first + epoch, loss, averaged)
+
+    options = replace(options, epochs=options.epochs - first)
+    return finetune(model, original, task, options, checkpoint=checkpoint, after_epoch=later)
+
+
 def retrain(job: Job) -> dict[str, Any]:
-    """Retrain a candidate from where it is; returns the fields of its record."""
+    """Retrain a candidate; returns the fields of its record."""
     torch.set_num_threads(1)
     _end_with(job.parent)
     config, candidate = job.config, job.candidate
     task = load_task(config.task, config.data, config.seed)
     original = traced(task.model).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     wanted, _ = outputs_of(original, task.validation, task.views)
-    records, folder = Records(config.out / "records.jsonl"), config.out / "checkpoints"
-    context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
-    cut = [step for step in candidate.steps if isinstance(step, PruneChannels)]
-    first = job.epochs // 2 if cut else 0
+    records = Records(config.out / "records.jsonl")
 
     def noted(epoch: int, loss: float, model: nn.Module) -> None:
         found = judge(model, task.validation, wanted, task)
@@ -76,30 +113,8 @@ def retrain(job: Job) -> dict[str, Any]:
         )
 
     options = FineTuning(epochs=job.epochs, learning_rate=task.learning_rate, students=job.students)
-    checkpoint = folder / f"{candidate.name}-{job.stage}.pt"
-    model = traced(task.model)
-    if first:
-        # Lost channels are mended before widths are narrowed: that goes much faster.
-        smaller = apply_recipe(cut, model, context)
-        assert isinstance(smaller, fx.GraphModule)
-        model = finetune_normalized(
-            smaller,
-            original,
-            task,
-            replace(options, epochs=first, learning_rate=CUT_RATE),
-            checkpoint=checkpoint.with_name(f"{candidate.name}-{job.stage}-cut.pt"),
-            after_epoch=noted,
-        )
-        rest = [step for step in candidate.steps if step not in cut]
-    else:
-        rest = candidate.steps
-    model = apply_recipe(rest, model, context).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-    def noted_later(epoch: int, loss: float, model: nn.Module) -> None:
-        noted(first + epoch, loss, model)
-
-    options = replace(options, epochs=job.epochs - first)
-    finetune(model, original, task, options, checkpoint=checkpoint, after_epoch=noted_later)
+    checkpoint = config.out / "checkpoints" / f"{candidate.name}-{job.stage}.pt"
+    model = trained(candidate, task, original, options, checkpoint=checkpoint, after_epoch=noted)
     found = judge(model, task.validation, wanted, task)
     limits = parse_budget(config.budget)
     return {

@@ -5,7 +5,8 @@
 3. An integer program asks for the best choices inside the budget, under several beliefs about how
    well retraining mends narrow widths against missing channels; uniform choices stand beside them.
 4. Each candidate is built, exported and priced, then retrained for a few epochs; validation data
-   decides which is retrained to the end, by several students at once, and returned.
+   decides which is retrained to the end, by several students at once, and returned. Lost channels
+   are mended before widths are narrowed.
 5. The model is exported, run in ONNX Runtime on the test set, and judged there once.
 
 Every step is in the records as soon as it is done; a run that finds its records goes on from them.
