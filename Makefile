@@ -21,6 +21,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv; the first time takes a few minutes"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[fit,dev]"
+	@echo "Compiling the search for mappings"
+	@$(BIN)/chipfit cost lenet5 --target eyeriss > .venv/first-cost.txt
 	@touch $@
 
 demo: $(INSTALLED)

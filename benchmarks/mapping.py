@@ -32,7 +32,7 @@ from chipfit.cost.mapping.analytical import Analytical
 from chipfit.cost.mapping.evaluate import evaluate
 from chipfit.cost.mapping.mapper import find
 from chipfit.cost.mapping.model import RULES as TOOL_RULES
-from chipfit.cost.mapping.model import Answer, Counts, Mapping, MapSpace, Rules, Widths
+from chipfit.cost.mapping.model import SPACES, Answer, Counts, Mapping, Rules, Widths
 from chipfit.hardware.load import load_target
 from chipfit.hardware.target import MemoryLevel, Target
 from chipfit.workload.library import load
@@ -40,7 +40,6 @@ from chipfit.workload.network import Layer, Loops
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 TARGETS = ("eye3", "eye16")
-SPACE = MapSpace(ragged=False)  # as the peers: every factor divides
 WIDTHS = Widths(input=16, weight=16, output=16, partial_sum=16)
 UNIT_J = 1e-12
 TOOLS = {"timeloop": "Timeloop", "zigzag": "ZigZag", "accelforge": "AccelForge"}
@@ -208,19 +207,22 @@ def counted(mapping: Mapping, loops: Loops, target: Target, counting: Rules) -> 
     return found
 
 
-def mapped(target_name: str, network: str, objective: str, runs: int, tool: str) -> Iterator[Row]:
-    target, counting = load_target(target_name), COUNTING[tool]
-    if tool == "zigzag":
+def mapped(target_name: str, network: str, options: argparse.Namespace) -> Iterator[Row]:
+    target, counting, runs = load_target(target_name), COUNTING[options.rules], options.runs
+    if options.rules == "zigzag":
         target = latched(target)
     layers = list(NETWORKS[network]())
     names = {loops: name for name, loops in reversed(layers)}
     for loops, count in Counter(loops for _, loops in layers).items():
+        if options.layers and names[loops] not in options.layers:
+            continue
 
         def search(_: int, loops: Loops = loops) -> Answer:
             mac_j = loops.macs * UNIT_J
             return find(
-                loops, target, WIDTHS, objective=objective, mac_energy_j=mac_j, space=SPACE, rules=counting
-            )
+                loops, target, WIDTHS, objective=options.objective, mac_energy_j=mac_j,
+                space=SPACES[options.space], rules=counting,
+            )  # fmt: skip
 
         answer = search(0)
         cost = counted(answer.mapping, loops, target, counting)
@@ -340,7 +342,7 @@ def table(rows: list[Row], peers: Peers, objective: str) -> None:
 def grid(name: str, objective: str, tolerance: float) -> dict[str, Any]:
     """Time of all 49 settings of a layer of ResNet-18 at once, and of one by itself (CPU ms)."""
     chip, network = load_target("eye3"), load("resnet18")
-    estimator = Analytical(objective=objective, space=SPACE, tolerance=tolerance)
+    estimator = Analytical(objective=objective, space=SPACES["even"], tolerance=tolerance)
     networks = [network.with_bits(w, a) for w in range(2, 9) for a in range(2, 9)]
     settings = [next(layer for layer in n.layers if layer.name == name) for n in networks]
     clocks = iter(range(1, 1_000_000))
@@ -373,6 +375,10 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", default=DATA, help="with peers/mapping.csv")
     parser.add_argument("--rules", choices=COUNTING, default="chipfit", help="count as this tool does")
     parser.add_argument("--objective", choices=("energy", "edp"), default="energy")
+    parser.add_argument(
+        "--space", choices=SPACES, default="even", help="tiles; the peers' divide, AccelForge's may be uneven"
+    )
+    parser.add_argument("--layers", nargs="+", help="of each network only these")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--runs", type=int, default=5)
@@ -387,7 +393,7 @@ def main() -> None:
     every: list[Row] = []
     for target in options.targets:
         for network in options.networks:
-            rows = list(mapped(target, network, options.objective, options.runs, options.rules))
+            rows = list(mapped(target, network, options))
             table(rows, peers, options.objective)
             every += rows
 
@@ -414,7 +420,7 @@ def main() -> None:
     loads = ", ".join(f"{v:.1f}" for v in (load_before[0], os.getloadavg()[0]))
     print(f"\n{os.cpu_count()} cores; load of the machine before and after: {loads}")
     if options.out:
-        result = {"objective": options.objective, "space": str(SPACE), "runs": options.runs,
+        result = {"objective": options.objective, "space": options.space, "runs": options.runs,
                   "layers": [asdict(row) for row in every], "grid": grids, "start_s": starts}  # fmt: skip
         options.out.write_text(json.dumps(result, indent=1))
 

@@ -4,9 +4,9 @@ import math
 from dataclasses import replace
 
 import pytest
+from every_mapping import chains, nests, targets
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from test_search import chains, nests, targets
 
 from chipfit.cost.mapping.analytical import Analytical
 from chipfit.cost.mapping.model import MapSpace, Widths

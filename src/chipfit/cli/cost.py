@@ -52,7 +52,8 @@ def cost(
         str,
         typer.Option(
             help="Mappings that are looked at: even (all factors divide), ragged (arrays may not divide the "
-            "layer), or imperfect (no tile need divide it; slower)."
+            "layer), imperfect (no tile need divide it; slower) or uneven (tensors of one memory may have "
+            "tiles of different sizes; slow)."
         ),
     ] = "ragged",
     rules: Annotated[

@@ -44,7 +44,8 @@ class MemoryLevel:
     A tensor in `may_bypass` passes by if that is better. `loops` are the dimensions over which the
     level may loop; `stationary` the tensors of which one tile may stay while others change. A level that
     is `double_buffered` takes the next tiles in while it works on these. Levels side by side (of
-    different tensors, with nothing between them) share their loops: what all allow.
+    different tensors, with nothing between them) share their loops, what all allow, unless one has
+    `own_loops`.
     """
 
     name: str
@@ -59,6 +60,7 @@ class MemoryLevel:
     loops: tuple[str, ...] = LOOPS
     stationary: tuple[str, ...] = TENSORS
     double_buffered: bool = False
+    own_loops: bool = False
 
     @property
     def room_words(self) -> int | None:
@@ -336,7 +338,8 @@ def _side_by_side(levels: Sequence[MemoryLevel], arrays: Sequence[Array]) -> lis
     groups: list[list[MemoryLevel]] = []
     for index, level in enumerate(levels):
         before = levels[index - 1]
-        if index < 2 or apart or before.name in above or set(before.holds) & set(level.holds):
+        between = before.own_loops or before.name in above or set(before.holds) & set(level.holds)
+        if index < 2 or apart or between:
             groups.append([])
         groups[-1].append(level)
     return groups

@@ -22,6 +22,7 @@ from chipfit.cost.mapping.model import (
     Rules,
     Widths,
 )
+from chipfit.cost.mapping.parts import divided
 from chipfit.cost.mapping.plan import Stage, stages
 from chipfit.cost.mapping.room import check_fits, mappings
 from chipfit.cost.traffic import streamed, traffic_cost
@@ -296,15 +297,17 @@ def _find(job: _Job, target: Target, how: _How, label: str) -> Known:
 
 def _cost_of(layer: Layer, job: _Job, known: Known, target: Target) -> LayerCost:
     counts, mapping = known.counts, known.answer.mapping
-    parts = stages(target)
-    memory = target.main_memory
+    arranged = divided(target, mapping.parts)
+    parts, memory = stages(arranged), target.main_memory
+    names = [name for name, _, _ in mapping.parts] or [level.name for level in target.levels]
     energy = {"MAC": job.mac_energy_j}
     latency = {"compute": counts.compute_cycles / target.clock_hz}
-    for i, (stage, level) in enumerate(zip(parts, target.levels, strict=True)):
+    for i, (stage, level, name) in enumerate(zip(parts, arranged.levels, names, strict=True)):
         reads, writes = float(counts.reads[i].sum()), float(counts.writes[i].sum())
-        energy[level.name] = reads * level.read_energy_j + writes * level.write_energy_j
+        taken = reads * level.read_energy_j + writes * level.write_energy_j
+        energy[name] = energy.get(name, 0.0) + taken  # of all its parts
         if level.bandwidth_bits_per_cycle is not None:
-            latency[level.name] = float(counts.stage_cycles[i]) / target.clock_hz
+            latency[name] = float(counts.stage_cycles[i]) / target.clock_hz
         if stage.array is not None and stage.array.hop_energy_j:
             energy[stage.array.name] = float(counts.hops[i].sum()) * stage.array.hop_energy_j
     energy[memory.name] += job.streamed_energy_j

@@ -16,6 +16,7 @@ from chipfit.cost.mapping.model import (
     Widths,
 )
 from chipfit.cost.mapping.nest import Chip, Tables, count, prepare
+from chipfit.cost.mapping.parts import divided
 from chipfit.cost.mapping.plan import stages
 from chipfit.hardware.target import TENSORS, Target
 from chipfit.workload.network import Loops
@@ -118,6 +119,7 @@ def evaluate(
         streamed_energy_j: their energy (J).
         rules: what is counted.
     """
+    target = divided(target, mapping.parts)
     made = chip(target, widths, mac_energy_j, streamed_words, streamed_energy_j, mapping.holds, rules)
     n = len(made.capacity)
     tables = scratch(n, 1, geometry(loops, rules))

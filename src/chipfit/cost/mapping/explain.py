@@ -17,6 +17,7 @@ import numpy as np
 from chipfit.cost.base import CostReport, LayerCost, in_target_format
 from chipfit.cost.mapping.evaluate import evaluate
 from chipfit.cost.mapping.model import ORDER, Mapping, Widths
+from chipfit.cost.mapping.parts import divided
 from chipfit.cost.mapping.plan import Stage, stages
 from chipfit.cost.mapping.rows import covered
 from chipfit.cost.residence import inner_target
@@ -125,7 +126,7 @@ def explain(layer: Layer, cost: LayerCost, target: Target) -> tuple[Memory, ...]
     mapping, loops = cost.plan, layer.loops
     if mapping is None or loops is None:
         return ()
-    if len(mapping.stationary) < len(target.levels):
+    if len({name for name, _, _ in mapping.parts} or mapping.stationary) < len(target.levels):
         target = inner_target(target)
     widths = Widths(
         input=cost.input_bits,
@@ -135,6 +136,7 @@ def explain(layer: Layer, cost: LayerCost, target: Target) -> tuple[Memory, ...]
     )
     counts = evaluate(mapping, loops, target, widths)
     assert counts is not None, "what was priced fits"
+    target = divided(target, mapping.parts)
     found: list[Memory] = []
     instances = available = 1
     parts = stages(target)

@@ -29,23 +29,23 @@ from chipfit.cost.mapping.model import (
     Ints,
     Mapping,
     MapSpace,
+    Outcome,
+    Parts,
     Rules,
     Widths,
 )
 from chipfit.cost.mapping.nest import Chip, Tables, count, prepare
+from chipfit.cost.mapping.parts import divided
 from chipfit.cost.mapping.plan import Plan, Stage, per_element, plan_of, stages, ways_to_hold
 from chipfit.cost.mapping.pricing import Goal
-from chipfit.cost.mapping.room import check_fits, mappings, why_none
+from chipfit.cost.mapping.room import check_fits, elements_of, mappings, why_none
+from chipfit.cost.mapping.uneven import improved
 from chipfit.errors import MappingError, nearest
-from chipfit.hardware.target import TENSORS, Array, Target
+from chipfit.hardware.target import TENSORS, Array, Target, words
 from chipfit.workload.network import DIMENSIONS, Loops
 
 #: Candidates after which a search gives up and says how far it may be from the best.
 EFFORT = 5e6
-
-
-#: What is said where the bounds say nothing.
-_WORST_GAP = 1e6
 
 
 #: Blocks of each way to hold tensors that are looked at before the proof.
@@ -112,20 +112,25 @@ def find(
         rules=rules,
         tolerance=tolerance,
     )
-    if hint is not None or space == EVEN:
-        return problem.search(space, hint, effort)
-    answers = [problem.search(space, None, _GLANCE * effort)]
-    if answers[0].gap <= tolerance:
-        return answers[0]
-    # It takes long: begin again from the best mapping at hand, of these or of those whose factors divide.
-    with suppress(MappingError):
-        answers.append(problem.search(EVEN, None, _GLANCE * effort))
-    best = min(answers, key=lambda answer: answer.score)
-    answers.append(problem.search(space, best.mapping, effort))
-    return replace(
-        answers[-1],
-        cuts=sum(answer.cuts for answer in answers),
-        priced=sum(answer.priced for answer in answers),
+    hint = None if hint is None or hint.parts else hint  # that of parts is for another target
+    found = problem.best(replace(space, uneven=False), hint, effort)
+    if space.uneven:
+        found = improved(
+            found,
+            target,
+            lambda parts, below: problem.divided(parts).search(
+                replace(space, uneven=False), None, effort, below
+            ),
+            problem.words_of,
+        )
+    assert found.mapping is not None
+    return Answer(
+        mapping=found.mapping,
+        score=found.score,
+        gap=found.gap,
+        cuts=found.cuts,
+        priced=found.priced,
+        mappings=mappings(loops, target, space),
     )
 
 
@@ -147,8 +152,43 @@ class _Problem:
     rules: Rules
     tolerance: float
 
-    def search(self, space: MapSpace, hint: Mapping | None, effort: float) -> Answer:
+    def divided(self, parts: Parts) -> _Problem:
+        """The same with memories in parts."""
+        return replace(self, target=divided(self.target, parts))
+
+    def words_of(self, mapping: Mapping, stage: int) -> int:
+        """Words that the tiles of a stage take in one instance."""
+        level = divided(self.target, mapping.parts).levels[stage]
+        elements = elements_of(self.loops, mapping.tiles[stage], geometry(self.loops, self.rules))
+        bits = {"input": self.widths.input, "weight": self.widths.weight, "output": self.widths.partial_sum}
+        return sum(words(elements[t], bits[t], level.word_bits) for t in mapping.holds[stage])
+
+    def best(self, space: MapSpace, hint: Mapping | None, effort: float) -> Outcome:
         """The best mapping of a space, from a hint if there is one."""
+        if hint is not None or space == EVEN:
+            return self.search(space, hint, effort)
+        found = [self.search(space, None, _GLANCE * effort)]
+        if found[0].gap <= self.tolerance:
+            return found[0]
+        # It takes long: begin again from the best mapping at hand, of these or of those whose factors divide.
+        with suppress(MappingError):
+            found.append(self.search(EVEN, None, _GLANCE * effort))
+        hint = min(found, key=lambda outcome: outcome.score).mapping
+        found.append(self.search(space, hint, effort))
+        return replace(
+            found[-1],
+            cuts=sum(outcome.cuts for outcome in found),
+            priced=sum(outcome.priced for outcome in found),
+        )
+
+    def search(
+        self, space: MapSpace, hint: Mapping | None, effort: float, below: float = math.inf
+    ) -> Outcome:
+        """The best mapping below a score, from a hint if there is one.
+
+        Raises:
+            MappingError: there is no mapping of any score.
+        """
         loops, rules, parts = self.loops, self.rules, stages(self.target)
         shape = geometry(loops, rules)
         most = max(part.array.elements if part.array else 1 for part in parts)
@@ -176,17 +216,15 @@ class _Problem:
             )
             for number, setting in enumerate(settings)
         ]
-        best, score = self._best(questions, hint)
-        if best is None:
+        best, score = self._best(questions, hint, below)
+        if best is None and below == math.inf:
             raise self._none(space, shape)
-        low = min(score * questions[0].slack, *(float(q.found.numbers[7]) for q in questions))
-        return Answer(
+        return Outcome(
             mapping=best,
             score=score,
-            gap=0.0 if low >= score else min(score / low - 1, _WORST_GAP) if low > 0 else _WORST_GAP,
+            low=min(score * questions[0].slack, *(float(q.found.numbers[7]) for q in questions)),
             cuts=sum(int(q.found.numbers[1]) for q in questions),
             priced=sum(int(q.found.numbers[3]) for q in questions),
-            mappings=mappings(loops, self.target, space),
         )
 
     @property
@@ -216,12 +254,14 @@ class _Problem:
             timed=kind != pricing.ENERGY or math.isfinite(self.most_cycles) or static_j > 0,
         )
 
-    def _best(self, questions: Sequence[_Question], hint: Mapping | None) -> tuple[Mapping | None, float]:
-        """The best mapping and its score.
+    def _best(
+        self, questions: Sequence[_Question], hint: Mapping | None, below: float
+    ) -> tuple[Mapping | None, float]:
+        """The best mapping below a score and its score, or none and that score.
 
         First the most promising mapping of each way to hold tensors, so that the proof is short.
         """
-        best, score = hint, math.inf
+        best, score = hint, below
         if hint is not None:
             score = min(q.score_of(hint) for q in questions if hint.holds in ((), q.setting.holds))
         for exactly in (False, True):

@@ -38,8 +38,12 @@ ORDER = np.array(
 )
 POSITION = np.argsort(ORDER, axis=1).astype(np.int64)
 
-#: Names of the memories that hold a tensor, by level.
+#: Tensors that a memory keeps, by level.
 Holds = tuple[tuple[str, ...], ...]
+
+#: A memory, or a part of it: its name, the tensors that may be there, and its words (None: no limit).
+Part = tuple[str, tuple[str, ...], int | None]
+Parts = tuple[Part, ...]
 
 ENERGY, LATENCY, EDP = 0, 1, 2
 
@@ -57,16 +61,18 @@ class MapSpace:
 
     Tiles divide the tiles that they are cut from. `ragged` also lets the processing elements of an
     array not divide the whole bound (the last round is not full); `imperfect` also allows tiles
-    that cut the bound into any number of equal parts but for the last.
+    that cut the bound into any number of equal parts but for the last; `uneven` tiles of different sizes
+    for the tensors of one memory.
     """
 
     ragged: bool = True
     imperfect: bool = False
+    uneven: bool = False
 
     def __str__(self) -> str:
-        if self.imperfect:
-            return "tiles of any number of equal parts"
-        return "tiles that divide" + (", ragged arrays" if self.ragged else "")
+        tiles = "tiles of any number of equal parts" if self.imperfect else "tiles that divide"
+        arrays = ", ragged arrays" if self.ragged and not self.imperfect else ""
+        return tiles + arrays + (", uneven in one memory" if self.uneven else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +92,8 @@ class Mapping:
     `tiles[stage][d]` is the extent along dimension d that one instance holds, the datapath's ones
     last; `rows[stage][d]` and `columns[stage][d]` are the processing elements along d below it;
     `stationary[stage]` is the tensor whose tile stays longest there; `holds[stage]` are the tensors
-    that it keeps (empty: as the target says). See `nest` for the rules.
+    that it keeps (empty: as the target says). With `parts`, a stage is a part of a memory (see `parts`),
+    else each is a memory. See `nest` for the rules.
     """
 
     tiles: tuple[tuple[int, ...], ...]
@@ -94,6 +101,7 @@ class Mapping:
     columns: tuple[tuple[int, ...], ...]
     stationary: tuple[str, ...]
     holds: Holds = ()
+    parts: Parts = ()
 
     @property
     def factors(self) -> Ints:
@@ -153,13 +161,38 @@ class Counts:
 
 EVEN = MapSpace(ragged=False)
 
+#: What is said where the bounds say nothing.
+WORST_GAP = 1e6
+
 
 #: Map spaces by name.
 SPACES = {
     "even": EVEN,
     "ragged": MapSpace(),
     "imperfect": MapSpace(imperfect=True),
+    "uneven": MapSpace(ragged=False, uneven=True),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a search came to; no mapping, if there is none below the score that it was given.
+
+    No mapping has a score below `low`. Other fields as in `Answer`.
+    """
+
+    mapping: Mapping | None
+    score: float
+    low: float
+    cuts: int
+    priced: int
+
+    @property
+    def gap(self) -> float:
+        """How far the score may lie above the best, as a fraction."""
+        if self.low >= self.score:
+            return 0.0
+        return min(self.score / self.low - 1, WORST_GAP) if self.low > 0 else WORST_GAP
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,14 +30,14 @@ def stages(target: Target) -> tuple[Stage, ...]:
     """The stages of a target, from the main memory inwards.
 
     Memories side by side, of different tensors with nothing between them, share one tile: all but the
-    last are tied.
+    last are tied, unless they have loops of their own.
     """
     arrays = {array.below: array for array in target.arrays}
     found: list[Stage] = []
     for index, level in enumerate(target.levels):
         array = arrays.get(level.name)
         last = index == len(target.levels) - 1
-        tied = index > 0 and array is None and not last
+        tied = index > 0 and array is None and not last and not level.own_loops
         tied = tied and not set(level.holds) & set(target.levels[index + 1].holds)
         found.append(Stage(name=level.name, array=array, tied=tied))
     return tuple(found)

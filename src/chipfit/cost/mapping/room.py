@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from chipfit.cost.mapping.model import Ints, MapSpace, Widths
+from chipfit.cost.mapping.parts import arrangements, divided
 from chipfit.cost.mapping.plan import skeleton, ways_to_hold
 from chipfit.cost.mapping.sizes import Sizes, sizes_of
 from chipfit.errors import MappingError
@@ -64,6 +65,9 @@ def mappings(loops: Loops, target: Target, space: MapSpace) -> int:
     >>> mappings(Loops(K=4), load_target("eye3"), MapSpace())  # 8 ways to hold, 10 to cut, 3 x 3 orders
     720
     """
+    if space.uneven:
+        even, ways = replace(space, uneven=False), ((), *arrangements(target))
+        return sum(mappings(loops, divided(target, parts), even) for parts in ways)
     allowed = skeleton(target)["allowed"]
     orders = math.prod(int(row.sum()) for row in allowed[:-1])
     most = _most_elements(target)
@@ -167,7 +171,7 @@ def why_none(
         tile = tuple(sizes[g] for sizes in along)
         named = ", ".join(f"{d} {size}" for d, size in zip(DIMENSIONS, tile, strict=True) if size > 1)
         what = f"the smallest tile for its place ({named})" if named else _ONE_OF_EACH
-        if text := _too_small(level, widths, _elements(loops, tile, geometry), what):
+        if text := _too_small(level, widths, elements_of(loops, tile, geometry), what):
             problems.append(text)
     if problems:
         return f"layer '{label}' does not fit {target.name}: {'; '.join(problems)}"
@@ -177,7 +181,7 @@ def why_none(
     )
 
 
-def _elements(loops: Loops, tiles: Sequence[int], geometry: Ints) -> dict[str, int]:
+def elements_of(loops: Loops, tiles: Sequence[int], geometry: Ints) -> dict[str, int]:
     """Elements of each tensor in a tile."""
     from chipfit.cost.mapping.rows import covered
 
