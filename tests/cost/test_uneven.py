@@ -26,12 +26,12 @@ NARROW = Widths(input=4, weight=4, output=4, partial_sum=4)
 ONES = (1,) * 8
 
 
-def toy(words: int, columns: int) -> Target:
-    """A main memory, an array, and a small memory for all tensors."""
+def toy(words: int, columns: int, bypass: tuple[str, ...] = ()) -> Target:
+    """A main memory, an array, and a small memory for all tensors, which some may pass by."""
     levels = [
         MemoryLevel(name=name, word_bits=4, read_energy_j=energy, write_energy_j=energy, source="",
-                    size_bits=None if name == "main" else 4 * words)
-        for name, energy in (("main", 64.0), ("file", 1.0))
+                    size_bits=size_bits, may_bypass=passing)
+        for name, energy, size_bits, passing in (("main", 64.0, None, ()), ("file", 1.0, 4 * words, bypass))
     ]  # fmt: skip
     array = Array(name="pe", below="main", rows=1, columns=columns, row_dimensions=DIMENSIONS,
                   column_dimensions=DIMENSIONS)  # fmt: skip
@@ -52,9 +52,15 @@ def cuts(target: Target):
 
 
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(st.integers(4, 9), st.integers(1, 3), nests(12), st.sampled_from(["energy", "edp"]))
-def test_the_search_finds_the_best_of_every_cut_of_a_memory(words, columns, loops, objective):
-    target = toy(words, columns)
+@given(
+    st.integers(4, 9),
+    st.integers(1, 3),
+    st.sampled_from([(), ("input",), ("weight", "output")]),
+    nests(12),
+    st.sampled_from(["energy", "edp"]),
+)
+def test_the_search_finds_the_best_of_every_cut_of_a_memory(words, columns, bypass, loops, objective):
+    target = toy(words, columns, bypass)
     best = min(
         c.energy_j * (c.cycles if objective == "edp" else 1)
         for cut in cuts(target)
