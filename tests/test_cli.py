@@ -13,9 +13,12 @@ from typer.testing import CliRunner
 
 import chipfit
 from chipfit import cli
-from chipfit.cli.screen import ProgressBars
+from chipfit.cli.screen import LateBars, ProgressBars
+from chipfit.cost.mapping.analytical import Analytical
 from chipfit.errors import BudgetError
+from chipfit.hardware.load import load_target
 from chipfit.search.config import FitConfig, FitResult
+from chipfit.workload.library import load
 
 
 def run(*arguments):
@@ -298,6 +301,27 @@ def result_of(out, *, met=True):
         page=out / "report.html",
         seconds=61.0,
     )
+
+
+class TestLateBars:
+    def test_what_is_quick_shows_nothing(self, capsys):
+        with LateBars("Searching") as bars:
+            for done in range(1, 4):
+                bars(done, 3)
+        assert capsys.readouterr() == ("", "")
+
+    def test_what_takes_longer_is_told(self, capsys):
+        with LateBars("Searching", patience_s=0.0) as bars:
+            for done in (1, 3, 2, 4):  # threads may come late
+                bars(done, 4)
+        assert capsys.readouterr().err == "Searching (4 steps)\n"
+
+    def test_an_estimate_says_how_many_searches_are_done(self):
+        seen = []
+        estimator = Analytical(progress=lambda done, total: seen.append((done, total)))
+        estimator.estimate(load("lenet5"), load_target("eye3"))
+        assert sorted(seen) == [(done, 5) for done in range(1, 6)]
+        assert estimator == Analytical()
 
 
 @pytest.fixture

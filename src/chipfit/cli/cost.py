@@ -13,6 +13,7 @@ import typer
 from chipfit.cli.app import app
 from chipfit.cli.options import Json, NetworkArgument, Shapes, TargetOption, read_bits, read_shape
 from chipfit.cli.screen import (
+    LateBars,
     ProgressBars,
     open_console,
     print_json,
@@ -142,12 +143,20 @@ def cost(
         return
     _check_page(page)
     chip = load_target(target)
-    report = method.estimate(found, chip)
+    with LateBars("Searching for mappings") as bars:
+        report = _told(method, bars).estimate(found, chip)
     written = None if page is None else _write_page(report, found, chip, page)
     if as_json:
         print_json({**report.to_json(), **({"page": written} if written else {})})
     else:
         _print_cost(report, written)
+
+
+def _told(method: AbstractEstimator, bars: LateBars) -> AbstractEstimator:
+    """The estimator, which tells its progress if its searches may take long."""
+    from chipfit.cost.mapping.analytical import Analytical
+
+    return replace(method, progress=bars) if isinstance(method, Analytical) else method
 
 
 def _measured(network: Network, device: str) -> CostReport:

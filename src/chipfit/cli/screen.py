@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +66,34 @@ class ProgressBars:
         if self._bars and self._stage is not None:
             total = self._bars.tasks[self._bars.task_ids.index(self._stage)].total
             self._bars.update(self._stage, completed=total, note="")
+
+
+class LateBars:
+    """A progress bar that appears where work takes longer than a moment, for what is mostly quick."""
+
+    def __init__(self, stage: str, patience_s: float = 3.0) -> None:
+        self._stage, self._patience_s = stage, patience_s
+        self._begun_s, self._shown = time.monotonic(), 0
+        self._bars: ProgressBars | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> LateBars:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        if self._bars:
+            self._bars.__exit__(*about)
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many steps of so many are done; any thread may say so."""
+        with self._lock:
+            if self._bars is None:
+                if done == total or time.monotonic() - self._begun_s < self._patience_s:
+                    return
+                self._bars = ProgressBars().__enter__()
+                self._bars.start(self._stage, total)
+            self._bars.advance(max(0, done - self._shown))
+            self._shown = max(done, self._shown)
 
 
 def open_console(*, stderr: bool = False) -> Console:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,7 +42,8 @@ class Analytical(AbstractEstimator):
     says which mappings are looked at, `rules` what is counted. No layer takes more than `slower` times its
     least latency: the least energy alone leaves most of an array idle. A score may lie above the best by a
     fraction of `tolerance`, which takes less time to prove; the `gap` of a cost says how far. Layers
-    without a nest, and what fused layers read besides, pass through the main memory once.
+    without a nest, and what fused layers read besides, pass through the main memory once. `progress` is told
+    how many of how many searches are done.
     """
 
     objective: str = "edp"
@@ -49,6 +51,7 @@ class Analytical(AbstractEstimator):
     rules: Rules = RULES["chipfit"]
     slower: float = math.inf
     tolerance: float = 0.0
+    progress: Callable[[int, int], None] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -93,8 +96,8 @@ class Analytical(AbstractEstimator):
         jobs = [_job(layer, layer.loops, target) if layer.loops is not None else None for layer in layers]
         first = {job: layer for job, layer in zip(reversed(jobs), reversed(layers), strict=True) if job}
         how = _How(objective=self.objective, space=self.space, rules=self.rules, tolerance=self.tolerance)
-        found = {job: self._priced(first[job], job, known, target)
-                 for job, known in _answers(first, target, how, self.slower).items()}  # fmt: skip
+        answers = _answers(first, target, how, self.slower, self.progress)
+        found = {job: self._priced(first[job], job, known, target) for job, known in answers.items()}
         return [
             traffic_cost(layer, target)
             if job is None
@@ -157,7 +160,13 @@ def _bare(target: Target) -> Target:
     return replace(target, name="", description="", source="", sources=None)
 
 
-def _answers(jobs: Mapping[_Job, Layer], target: Target, how: _How, slower: float) -> dict[_Job, Known]:
+def _answers(
+    jobs: Mapping[_Job, Layer],
+    target: Target,
+    how: _How,
+    slower: float,
+    progress: Callable[[int, int], None] | None,
+) -> dict[_Job, Known]:
     """The mapping of each job, searched once for all that differ in nothing that matters to it."""
     bare, word_bits = _bare(target), tuple({level.word_bits for level in target.levels})
     alike: dict[_Job, dict[_Job, float]] = {}  # by what is left: energy that every mapping takes
@@ -178,7 +187,15 @@ def _answers(jobs: Mapping[_Job, Layer], target: Target, how: _How, slower: floa
             _find(rest, target, wanted, jobs[next(iter(energies))].name)
             raise
 
-    answers = _in_threads(answer, list(alike))
+    done = itertools.count(1)
+
+    def counted(rest: _Job) -> dict[float, Known]:
+        found = answer(rest)
+        if progress is not None:
+            progress(next(done), len(alike))
+        return found
+
+    answers = _in_threads(counted, list(alike))
     return {
         job: known[energy]
         for energies, known in zip(alike.values(), answers, strict=True)
