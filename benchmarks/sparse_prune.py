@@ -7,8 +7,9 @@ layers) 4 5 of 1/2 pruned, 4 of 5/9, 3 of 2/3, and 2 2 2 3 of 3/4, and as many o
 unstructured. Masks and least squares use training images; then the masks are fixed, and the weights that
 stay are retrained to follow the original. Cycles and energy are at 8 bits, of the zeros that other training
 images (`--images`) leave in the retrained model; accuracy is of the test set, in floating point unless
-`--bits` quantises weights and activations (first and last layer at 8 bits). Every round of epochs starts
-with half the learning rate of the one before. Models are kept in OUT after every epoch, and found there
+`--bits` quantises weights and activations (first and last layer at 8 bits), after half of the epochs, as
+`chipfit fit` does; the other half has the task's rate. Every round of epochs starts with half the learning
+rate of the one before. Models are kept in OUT after every epoch, and found there
 again. With `--ratios`, an integer program chooses from two to five of nine for each layer, at no more cycles
 than with the same ratio everywhere. Prints a table, asserts nothing.
 """
@@ -26,7 +27,7 @@ from torch import fx, nn
 
 import chipfit
 from chipfit.compress.balance import BalancedPrune, masks_of
-from chipfit.compress.base import AbstractPass, PassContext, apply_recipe
+from chipfit.compress.base import PassContext
 from chipfit.compress.graph import nest_layers, traced
 from chipfit.compress.quantize import Quantize
 from chipfit.compress.ratios import choose_keep, keep_options
@@ -34,7 +35,15 @@ from chipfit.cost.base import CostReport
 from chipfit.cost.sparse.estimator import SparseEstimator
 from chipfit.export.onnx import export
 from chipfit.train.cifar10 import task
-from chipfit.train.finetune import FineTuning, finetune_normalized, judge, load_state, outputs_of, save_state
+from chipfit.train.finetune import (
+    FineTuning,
+    finetune,
+    finetune_normalized,
+    judge,
+    load_state,
+    outputs_of,
+    save_state,
+)
 from chipfit.train.task import Task
 from chipfit.workload.calibrate import calibrate, network_inputs, weight_masks
 from chipfit.workload.from_onnx import load_onnx
@@ -67,20 +76,19 @@ class Variant:
         words = [self.pruned.replace("/", "of"), self.pattern, self.criterion, bits, str(self.seed)]
         return "_".join([*words, *(["ratios"] if self.ratios else [])])
 
-    def recipe(self, model: nn.Module, context: PassContext) -> list[AbstractPass]:
+    def prune(self, model: nn.Module, context: PassContext) -> BalancedPrune:
         layers = list(nest_layers(model))
         cycled = zip(layers[1:-1], itertools.cycle(KEPT[self.pruned]), strict=False)
         keep = tuple((name, kept, 9) for name, kept in cycled)
         if self.ratios:
             keep = chosen(model, keep, self.criterion, context.calibration)
-        steps: list[AbstractPass] = [
-            BalancedPrune(keep=keep, pattern=self.pattern, criterion=self.criterion),
-        ]
-        if self.bits:
-            widths = [8, *[self.bits] * len(keep), 8]
-            bits = tuple((n, b, b) for n, b in zip(layers, widths, strict=True))
-            steps.append(Quantize(bits=bits))
-        return steps
+        return BalancedPrune(keep=keep, pattern=self.pattern, criterion=self.criterion)
+
+    def narrow(self, model: nn.Module) -> Quantize | None:
+        if not self.bits:
+            return None
+        first, *inner, last = nest_layers(model)
+        return Quantize(bits=((first, 8, 8), *((n, self.bits, self.bits) for n in inner), (last, 8, 8)))
 
 
 def chosen(model: nn.Module, uniform: Keep, criterion: str, images: torch.Tensor) -> Keep:
@@ -123,7 +131,13 @@ def density(model: nn.Module) -> float:
 
 
 def retrained(
-    model: fx.GraphModule, original: nn.Module, data: Task, options: FineTuning, path: Path | None
+    model: fx.GraphModule,
+    original: nn.Module,
+    data: Task,
+    options: FineTuning,
+    path: Path | None,
+    *,
+    normalized: bool = True,
 ) -> fx.GraphModule:
     """The model after its epochs, from `path` if it is there."""
     if path is not None and path.exists():
@@ -134,7 +148,8 @@ def retrained(
         print(f"epoch {epoch + 1}: loss {loss:.4f}", flush=True)
 
     part = None if path is None else path.with_suffix(".part")
-    model = finetune_normalized(model, original, data, options, checkpoint=part, after_epoch=told)
+    train = finetune_normalized if normalized else finetune
+    model = train(model, original, data, options, checkpoint=part, after_epoch=told)
     if path is not None:
         save_state(path, model=model.state_dict())
     return model
@@ -201,16 +216,23 @@ def main() -> None:
     others = torch.cat([inputs for inputs, _ in found.probe or found.train])[-arguments.images :]
     row("all", None, model, found, others)
     for variant in variants(arguments):
-        smaller = apply_recipe(variant.recipe(model, context), model, context)
+        smaller = variant.prune(model, context).apply(model, context)
         before = found.metric(*outputs_of(smaller, found.test))
+        narrow = variant.narrow(model)
+        epochs = arguments.epochs // 2 if narrow else arguments.epochs
         for number in range(max(1, arguments.rounds)):
             data = task(data=arguments.data, seed=variant.seed + 1000 * number)
             rate = arguments.learning_rate / 2**number
             path = (
                 arguments.out / f"{variant.stem()}_{arguments.epochs}_{rate:g}.pt" if arguments.out else None
             )
-            options = FineTuning(epochs=arguments.epochs, learning_rate=rate, students=arguments.students)
-            smaller = retrained(smaller, teacher, data, options, path if arguments.epochs else None)
+            options = FineTuning(epochs=epochs, learning_rate=rate, students=arguments.students)
+            smaller = retrained(smaller, teacher, data, options, path if epochs else None)
+            if narrow:
+                smaller = narrow.apply(smaller, context)
+                rest = replace(options, epochs=arguments.epochs - epochs, learning_rate=data.learning_rate)
+                path = path.with_suffix(".narrow.pt") if path else None
+                smaller = retrained(smaller, teacher, data, rest, path, normalized=False)
             row(f"{variant.text()}, {number + 1} x {arguments.epochs} epochs", before, smaller, data, others)
 
 
