@@ -14,8 +14,9 @@ from chipfit.cost.mapping.evaluate import evaluate
 from chipfit.cost.mapping.explain import explain
 from chipfit.cost.mapping.mapper import find
 from chipfit.cost.mapping.model import RULES, SPACES, Mapping, Widths
-from chipfit.cost.mapping.parts import arrangements, divided
+from chipfit.cost.mapping.parts import arrangements, divided, sharing
 from chipfit.cost.mapping.room import mappings
+from chipfit.errors import MappingError
 from chipfit.hardware.load import load_target
 from chipfit.hardware.target import TENSORS, Arithmetic, Array, MemoryLevel, Target
 from chipfit.workload.library import load
@@ -108,6 +109,7 @@ def test_accelforges_best_mapping_of_a_pointwise_layer():
         mac_energy_j=1e-12 * loops.macs, effort=2e5,
     )  # fmt: skip
     assert answer.score == pytest.approx(151868800e-12, rel=1e-9)
+    assert answer.gap < 0.02
     assert answer.mapping.parts
     assert answer.mappings == mappings(loops, load_target("eye3"), SPACES["uneven"])
 
@@ -148,3 +150,22 @@ def test_a_report_names_the_memories_of_the_target():
             assert json.loads(json.dumps(asdict(cost.plan)))["parts"]
     assert cut
     assert "uneven" in report.error
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.integers(4, 9), st.integers(1, 3), nests(12), st.sampled_from(["energy", "latency", "edp"]))
+def test_parts_that_share_a_tile_bound_those_that_do_not(words, columns, loops, objective):
+    target = toy(words, columns)
+    room = target.levels[1].room_words
+    for main, outer, inner in arrangements(target):
+        shared = find(
+            loops, sharing(target, (main, outer, inner)), NARROW, objective=objective, space=SPACES["even"]
+        )
+        assert shared.gap == 0
+        for first in range(1, room):
+            cut = divided(target, (main, (*outer[:2], first), (*inner[:2], room - first)))
+            try:
+                found = find(loops, cut, NARROW, objective=objective, space=SPACES["even"])
+            except MappingError:
+                continue
+            assert shared.score <= found.score * (1 + 1e-7)

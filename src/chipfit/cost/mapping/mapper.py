@@ -35,7 +35,7 @@ from chipfit.cost.mapping.model import (
     Widths,
 )
 from chipfit.cost.mapping.nest import Chip, Tables, count, prepare
-from chipfit.cost.mapping.parts import divided
+from chipfit.cost.mapping.parts import divided, sharing
 from chipfit.cost.mapping.plan import Plan, Stage, per_element, plan_of, stages, ways_to_hold
 from chipfit.cost.mapping.pricing import Goal
 from chipfit.cost.mapping.room import check_fits, elements_of, mappings, why_none
@@ -113,15 +113,15 @@ def find(
         tolerance=tolerance,
     )
     hint = None if hint is None or hint.parts else hint  # that of parts is for another target
-    found = problem.best(replace(space, uneven=False), hint, effort)
+    even = replace(space, uneven=False)
+    found = problem.best(even, hint, effort)
     if space.uneven:
         found = improved(
             found,
             target,
-            lambda parts, below: problem.divided(parts).search(
-                replace(space, uneven=False), None, effort, below
-            ),
-            problem.words_of,
+            search=lambda parts, below: problem.divided(parts).search(even, None, effort, below),
+            least=lambda parts, below: problem.least(parts, even, effort, below),
+            taken=problem.words_of,
         )
     assert found.mapping is not None
     return Answer(
@@ -155,6 +155,13 @@ class _Problem:
     def divided(self, parts: Parts) -> _Problem:
         """The same with memories in parts."""
         return replace(self, target=divided(self.target, parts))
+
+    def least(self, parts: Parts, space: MapSpace, effort: float, below: float) -> float:
+        """What no mapping with memories in parts is below, or the given score if that is less."""
+        shared = sharing(self.target, parts)
+        if shared is None or self.rules.fills:  # small tiles are there sooner
+            return 0.0
+        return replace(self, target=shared).search(space, None, effort, below).low
 
     def words_of(self, mapping: Mapping, stage: int) -> int:
         """Words that the tiles of a stage take in one instance."""

@@ -48,6 +48,23 @@ def arrangements(target: Target) -> tuple[Parts, ...]:
     return tuple(found)
 
 
+def sharing(target: Target, parts: Parts) -> Target | None:
+    """A target on which the best mapping is no worse than all mappings in these parts, and soon found.
+
+    The parts share the tile of the first, and the others have all the room that they need: a tensor that has
+    the tile of a part further in comes in at least as often as one whose larger tile stays. None where the
+    parts are not those of the innermost memory: how often tiles leave it depends on loops of both.
+    """
+    inmost = _groups(target)[-1]
+    count = sum(name in {level.name for level in inmost} for name, _, _ in parts)
+    if list(parts[-count:]) == _even(inmost):
+        return None
+    first, *others = divided(target, parts).levels[-count:]
+    beside = [replace(level, size_bits=None, own_loops=False) for level in others]
+    outside = divided(target, parts).levels[:-count]
+    return replace(divided(target, parts), levels=(*outside, replace(first, own_loops=False), *beside))
+
+
 def _uneven(group: Sequence[MemoryLevel]) -> Iterator[tuple[Part, ...]]:
     if len(group) > 1:
         yield from itertools.permutations(_even(group))

@@ -18,14 +18,15 @@ from chipfit.cost.mapping.model import Mapping, Outcome, Parts
 from chipfit.cost.mapping.parts import arrangements
 from chipfit.hardware.target import Target
 
-#: Relaxations that are looked at for one way to cut a memory.
-LOOKS = 6
+#: Relaxations that are looked at, besides the first of each way to cut a memory.
+LOOKS = 4
 
 
 def improved(
     best: Outcome,
     target: Target,
     search: Callable[[Parts, float], Outcome],
+    least: Callable[[Parts, float], float],
     taken: Callable[[Mapping, int], int],
 ) -> Outcome:
     """The best of an outcome and of all mappings with uneven tiles in one memory.
@@ -34,37 +35,39 @@ def improved(
         best: what is best with even tiles.
         target: the chip.
         search: the best mapping of the target in some parts, if there is one below a score.
+        least: what no mapping in some parts is below, or the score that is given if that is less.
         taken: words that a mapping takes in a part.
     """
     low, cuts, priced = best.low, best.cuts, best.priced
     numbers = itertools.count()
-    for start in arrangements(target):
-        cut = next((i for i, (a, b) in enumerate(itertools.pairwise(start)) if a[0] == b[0]), None)
-        waiting: list[tuple[float, int, Parts]] = [(0.0, next(numbers), start)]
-        for _ in range(LOOKS):
-            if not waiting or waiting[0][0] >= best.score:
-                break
-            parts = heapq.heappop(waiting)[2]
-            found = search(parts, best.score)
-            cuts, priced = cuts + found.cuts, priced + found.priced
-            if found.mapping is None:
-                low = min(low, found.low)
+    # Whether another cut was looked at, bound, number, parts: each arrangement is looked at once first.
+    waiting = [(False, least(parts, best.score), next(numbers), parts) for parts in arrangements(target)]
+    heapq.heapify(waiting)
+    looks = LOOKS + len(waiting)
+    while waiting and looks:
+        _, bound, _, parts = heapq.heappop(waiting)
+        if bound >= best.score:
+            continue
+        looks -= 1
+        found = search(parts, best.score)
+        bound = max(bound, found.low)
+        cuts, priced = cuts + found.cuts, priced + found.priced
+        if found.mapping is None:
+            low = min(low, bound)
+            continue
+        cut = next((i for i, (a, b) in enumerate(itertools.pairwise(parts)) if a[0] == b[0]), None)
+        room = None if cut is None else target.level(parts[cut][0]).room_words
+        if cut is not None and room is not None:
+            outer, inner = (taken(replace(found.mapping, parts=parts), cut + i) for i in (0, 1))
+            if outer + inner > room:
+                for change in ((outer - 1, None), (None, room - outer)):
+                    if 0 not in change:
+                        heapq.heappush(waiting, (True, bound, next(numbers), _with(parts, cut, *change)))
                 continue
-            mapping = replace(found.mapping, parts=parts)
-            if cut is not None:
-                room = target.level(parts[cut][0]).room_words
-                outer, inner = taken(mapping, cut), taken(mapping, cut + 1)
-                if room is not None and outer + inner > room:
-                    changes = (outer - 1, None), (None, room - outer)
-                    for changed in (_with(parts, cut, *change) for change in changes if 0 not in change):
-                        heapq.heappush(waiting, (found.low, next(numbers), changed))
-                    continue
-                if room is not None:
-                    mapping = replace(mapping, parts=_with(parts, cut, outer, room - outer))
-            best, low = replace(found, mapping=mapping), min(low, found.low)
-        if waiting:
-            low = min(low, waiting[0][0])
-    return replace(best, low=min(low, best.score), cuts=cuts, priced=priced)
+            parts = _with(parts, cut, outer, room - outer)
+        best, low = replace(found, mapping=replace(found.mapping, parts=parts)), min(low, bound)
+    low = min(low, best.score, *(bound for _, bound, _, _ in waiting))
+    return replace(best, low=low, cuts=cuts, priced=priced)
 
 
 def _with(parts: Parts, cut: int, outer: int | None, inner: int | None) -> Parts:
