@@ -16,7 +16,9 @@ from pathlib import Path
 
 from chipfit.cost.mapping.analytical import describe
 from chipfit.cost.mapping.evaluate import evaluate
-from chipfit.cost.mapping.mapper import Widths, find, stages
+from chipfit.cost.mapping.mapper import find
+from chipfit.cost.mapping.model import Widths
+from chipfit.cost.mapping.plan import stages
 from chipfit.hardware.load import load_target
 from chipfit.hardware.target import Target
 from chipfit.workload.network import Loops

@@ -66,7 +66,8 @@ says, and ran at another time on a like machine, which was shared as well; their
 one thread."""
 
 STARTING = """
-from chipfit.cost.mapping.mapper import Widths, find
+from chipfit.cost.mapping.mapper import find
+from chipfit.cost.mapping.model import Widths
 from chipfit.hardware.load import load_target
 from chipfit.workload.network import Loops
 find(Loops(K=4, C=4, P=4, Q=4), load_target("eye3"), Widths(input=16, weight=16, output=16, partial_sum=16))

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 
 from chipfit.cost.mapping.evaluate import evaluate
-from chipfit.cost.mapping.mapper import RULES, Counts, Mapping, MapSpace, Rules, Widths, find
+from chipfit.cost.mapping.mapper import find
+from chipfit.cost.mapping.model import RULES, Counts, Mapping, MapSpace, Rules, Widths
 from chipfit.cost.mapping.nest import ORDER, RELEVANT
 from chipfit.hardware.load import load_target
 from chipfit.hardware.target import TENSORS, Array, MemoryLevel, Target, words

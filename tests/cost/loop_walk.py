@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from chipfit.cost.mapping.mapper import Mapping, Rules
+from chipfit.cost.mapping.model import Mapping, Rules
 from chipfit.workload.network import DIMENSIONS, RELEVANT, Loops
 
 TENSORS = ("input", "weight", "output")

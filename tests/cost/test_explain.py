@@ -7,7 +7,7 @@ import pytest
 from chipfit.cost.base import Cost, LayerCost
 from chipfit.cost.mapping.analytical import Analytical
 from chipfit.cost.mapping.explain import Held, Loop, Parallel, document, explain
-from chipfit.cost.mapping.mapper import Mapping
+from chipfit.cost.mapping.model import Mapping
 from chipfit.cost.roofline import Roofline
 from chipfit.hardware.load import load_target
 from chipfit.testing import eye16, nest_layer

@@ -7,7 +7,8 @@ import pytest
 
 from chipfit.cost.mapping.evaluate import evaluate
 from chipfit.cost.mapping.front import front
-from chipfit.cost.mapping.mapper import MapSpace, Widths, find
+from chipfit.cost.mapping.mapper import find
+from chipfit.cost.mapping.model import MapSpace, Widths
 from chipfit.errors import MappingError
 from chipfit.testing import eye16
 from chipfit.workload.network import Loops

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from loop_walk import TENSORS, walk
 
 from chipfit.cost.mapping.evaluate import evaluate
-from chipfit.cost.mapping.mapper import Mapping, Rules, Widths
+from chipfit.cost.mapping.model import Mapping, Rules, Widths
 from chipfit.hardware.target import Arithmetic, Array, MemoryLevel, Target
 from chipfit.workload.network import DIMENSIONS, Loops
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from chipfit.cost.mapping.evaluate import evaluate
-from chipfit.cost.mapping.mapper import RULES, Mapping, MapSpace, Widths, find
+from chipfit.cost.mapping.mapper import find
+from chipfit.cost.mapping.model import RULES, Mapping, MapSpace, Widths
 from chipfit.hardware.load import load_target
 from chipfit.workload.network import Loops
 
