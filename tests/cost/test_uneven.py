@@ -1,5 +1,6 @@
 """Tensors of one memory with tiles of different sizes."""
 
+import contextlib
 import json
 from dataclasses import asdict, replace
 
@@ -13,7 +14,7 @@ from chipfit.cost.mapping.analytical import Analytical
 from chipfit.cost.mapping.evaluate import evaluate
 from chipfit.cost.mapping.explain import explain
 from chipfit.cost.mapping.mapper import find
-from chipfit.cost.mapping.model import RULES, SPACES, Mapping, Widths
+from chipfit.cost.mapping.model import RULES, SPACES, Mapping, Rules, Widths
 from chipfit.cost.mapping.parts import arrangements, divided, sharing
 from chipfit.cost.mapping.room import mappings
 from chipfit.errors import MappingError
@@ -152,20 +153,33 @@ def test_a_report_names_the_memories_of_the_target():
     assert "uneven" in report.error
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(st.integers(4, 9), st.integers(1, 3), nests(12), st.sampled_from(["energy", "latency", "edp"]))
-def test_parts_that_share_a_tile_bound_those_that_do_not(words, columns, loops, objective):
-    target = toy(words, columns)
+def least_and_every_cut(target, loops, objective, **options):
+    """For each way to cut: the score of parts that share a tile, gaps left out, and those of all cuts."""
     room = target.levels[1].room_words
+    apart = {"objective": objective, "space": SPACES["even"]}
     for main, outer, inner in arrangements(target):
-        shared = find(
-            loops, sharing(target, (main, outer, inner)), NARROW, objective=objective, space=SPACES["even"]
-        )
+        shared = find(loops, sharing(target, (main, outer, inner)), NARROW, **apart, **options)
         assert shared.gap == 0
         for first in range(1, room):
             cut = divided(target, (main, (*outer[:2], first), (*inner[:2], room - first)))
-            try:
-                found = find(loops, cut, NARROW, objective=objective, space=SPACES["even"])
-            except MappingError:
-                continue
-            assert shared.score <= found.score * (1 + 1e-7)
+            with contextlib.suppress(MappingError):
+                yield shared.score, find(loops, cut, NARROW, **apart).score
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(st.integers(4, 9), st.integers(1, 3), nests(12), st.sampled_from(["energy", "latency", "edp"]))
+def test_parts_that_share_a_tile_bound_those_that_do_not(words, columns, loops, objective):
+    for least, found in least_and_every_cut(toy(words, columns), loops, objective, rules=Rules(skips=True)):
+        assert least <= found * (1 + 1e-7)
+
+
+def test_strides_leave_gaps_that_a_bound_must_not_count():
+    """Two outputs two rows apart: one tile of both fetches three rows, two tiles two."""
+    nest, target = Loops(K=2, C=4, P=2, stride=(2, 1)), toy(7, 1)
+    counted = list(least_and_every_cut(target, nest, "energy"))
+    skipped = list(least_and_every_cut(target, nest, "energy", rules=Rules(skips=True)))
+    assert any(least > found for least, found in counted)
+    assert all(least <= found * (1 + 1e-7) for least, found in skipped)
+    answer = find(nest, target, NARROW, space=SPACES["uneven"])
+    assert answer.gap == 0
+    assert answer.score == pytest.approx(min(found for _, found in skipped), rel=1e-7)

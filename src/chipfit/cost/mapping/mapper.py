@@ -159,9 +159,11 @@ class _Problem:
     def least(self, parts: Parts, space: MapSpace, effort: float, below: float) -> float:
         """What no mapping with memories in parts is below, or the given score if that is less."""
         shared = sharing(self.target, parts)
-        if shared is None or self.rules.fills:  # small tiles are there sooner
+        if shared is None or self.rules.fills or self.rules.slides:  # small tiles are there sooner
             return 0.0
-        return replace(self, target=shared).search(space, None, effort, below).low
+        # Strides leave gaps in a tile that several smaller ones do not fetch: bounds count none.
+        rules = replace(self.rules, skips=True)
+        return replace(self, target=shared, rules=rules).search(space, None, effort, below).low
 
     def words_of(self, mapping: Mapping, stage: int) -> int:
         """Words that the tiles of a stage take in one instance."""

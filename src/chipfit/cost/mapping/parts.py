@@ -52,8 +52,9 @@ def sharing(target: Target, parts: Parts) -> Target | None:
     """A target on which the best mapping is no worse than all mappings in these parts, and soon found.
 
     The parts share the tile of the first, and the others have all the room that they need: a tensor that has
-    the tile of a part further in comes in at least as often as one whose larger tile stays. None where the
-    parts are not those of the innermost memory: how often tiles leave it depends on loops of both.
+    the tile of a part further in comes in at least as often as one whose larger tile stays, if rows between
+    those that a tile needs are not fetched. None where the parts are not those of the innermost memory: how
+    often tiles leave it depends on loops of both.
     """
     inmost = _groups(target)[-1]
     count = sum(name in {level.name for level in inmost} for name, _, _ in parts)
