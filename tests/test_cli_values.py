@@ -42,7 +42,7 @@ def test_the_document_and_the_files(tmp_path):
     assert all(seen[name] <= set(values) for name, values in found["values"].items())
     # A target that names the table takes the energy of the result, which has its own energies for each layer,
     # where the table has one for all.
-    chip = replace(eye16(), mac_table=str(tmp_path / "table.json"))
+    chip = replace(eye16(), mac_tables=(str(tmp_path / "table.json"),))
     mac_j = Roofline().estimate(network, chip).energy_by_component_j["MAC"]
     beside_j = table.input_energy_j + table.register_energy_j + table.clock_energy_j
     assert mac_j - network.macs * beside_j == pytest.approx(found["energy_j"], rel=0.25)

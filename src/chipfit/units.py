@@ -85,6 +85,7 @@ _SCALES: dict[str, dict[str, float]] = {
     "frequency": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
     "power": {"W": 1.0, "mW": 1e-3, "uW": 1e-6, "µW": 1e-6, "nW": 1e-9},
     "area": {"um2": 1.0, "µm2": 1.0, "mm2": 1e6},
+    "voltage": {"V": 1.0, "mV": 1e-3},
 }  # fmt: skip
 
 #: Keyboards write either of two letters for micro.
@@ -94,11 +95,11 @@ _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za
 
 
 def parse(text: str, kind: str) -> float:
-    """A quantity with its unit, in base units (J, s, bit, Hz, W, µm²).
+    """A quantity with its unit, in base units (J, s, bit, Hz, W, µm², V).
 
     Args:
         text: such as '1.5 mJ', '20ms', '64KiB'.
-        kind: 'energy', 'time', 'size', 'frequency', 'power' or 'area'.
+        kind: 'energy', 'time', 'size', 'frequency', 'power', 'area' or 'voltage'.
 
     Raises:
         UnitError: no number, an unknown unit, no unit at all, or a number too large to hold.

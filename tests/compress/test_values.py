@@ -1,9 +1,12 @@
 import itertools
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from chipfit.compress.values import (
+    MOST_LOST,
     LayerWeights,
     ValueSet,
     cheapest,
@@ -13,7 +16,6 @@ from chipfit.compress.values import (
     within_delay,
 )
 from chipfit.errors import PassError
-from chipfit.units import si
 
 
 def a_layer(seed=0, *, macs=10.0, values=range(-8, 8)):
@@ -155,10 +157,46 @@ def test_a_budget_that_no_values_meet():
     dear = LayerWeights(**{**layer.__dict__, "energy_j": layer.energy_j + 1})
     with pytest.raises(PassError) as raised:
         choose_within({"a": dear}, 1.0, size=4)
-    least = dear.counts.sum() * 10
-    assert str(raised.value) == (
-        f"no value set takes at most 1.00 J: the cheapest value of each layer takes {si(least, 'J')}"
+    least = re.fullmatch(
+        r"no value set takes at most 1\.00 J: the cheapest that leave at least 50% of each layer take "
+        r"([\d.]+) kJ",
+        str(raised.value),
     )
+    least_j = 1e3 * float(least[1])
+    assert choose_within({"a": dear}, 1.01 * least_j, size=4)
+    with pytest.raises(PassError):
+        choose_within({"a": dear}, 0.99 * least_j, size=4)
+
+
+def test_no_layer_is_left_with_nearly_nothing():
+    # 'b' does little damage and takes most of the energy: left out, it would meet any budget alone.
+    keen, idle = a_layer(1), a_layer(2, macs=1000.0)
+    layers = {"a": keen, "b": replace(idle, damage=1e-6 * idle.damage)}
+    least = choose(layers["b"], size=6, pull=1e12)
+    assert layers["b"].lost_with(least) > MOST_LOST
+    sets = choose_within(layers, 0.3 * sum(x.total_j for x in layers.values()), size=6)
+    assert all(layer.lost_with(sets[name]) <= MOST_LOST for name, layer in layers.items())
+
+
+def test_what_is_left_of_a_budget_is_used():
+    """Two layers that are alike: both move at one worth, though one would be enough."""
+
+    def alike(macs):
+        counts = np.zeros(16)
+        counts[8 + 2], counts[8 + 7] = 100.0, 100.0
+        energy = np.abs(np.arange(-8.0, 8.0))
+        return replace(a_layer(0, macs=macs), counts=counts, damage=0.1 * counts, energy_j=energy)
+
+    layers = {"a": alike(1.0), "b": alike(1.0 + 1e-9)}
+    whole = sum(x.total_j for x in layers.values())
+    spent = {}
+    for share in (1.0, 0.95):
+        sets = choose_within(layers, share * whole, size=2)
+        spent[share] = sum(layer.energy_with(sets[n]) for n, layer in layers.items())
+    assert spent[1.0] == pytest.approx(whole)
+    changed = [name for name, layer in layers.items() if layer.damage_with(sets[name]) > 0]
+    assert len(changed) == 1
+    assert spent[0.95] <= 0.95 * whole
 
 
 @pytest.mark.parametrize(

@@ -434,7 +434,7 @@ def test_what_is_not_yaml_is_refused_with_its_place(text, message):
         ("native_bits: 8", "sources: {clok: x}\nnative_bits: 8", "unknown key 'clok' in sources, did you mean 'clock'?"),
         ("source: a book", "sources: {sise: x}", "unknown key 'sise' in levels[1].sources, did you mean 'size'?"),
         ("source: a book", "source: 3", "levels[1].source must be text, got 3"),
-        ("native_bits: 8", "1: 2\nnative_bits: 8", "unknown key '1'; valid: activations, area, arithmetic, arrays, clock, coded_weights, description, levels, mac_table, name, native_bits, operand_bits, partial_sum_bits, source, sources, sparse, static_power, vector_cycles"),
+        ("native_bits: 8", "1: 2\nnative_bits: 8", "unknown key '1'; valid: activations, area, arithmetic, arrays, clock, coded_weights, description, levels, mac_supply, mac_table, name, native_bits, operand_bits, partial_sum_bits, source, sources, sparse, static_power, vector_cycles"),
         ("native_bits: 8", "activations: buffer\nnative_bits: 8", "activations must be a mapping of keys, got 'buffer'"),
         ("native_bits: 8", "activations: {level: buffer, chanels: 4}\nnative_bits: 8", "unknown key 'chanels' in activations, did you mean 'channels'?"),
         ("native_bits: 8", "activations: {level: bufer}\nnative_bits: 8", "activations.level names no level 'bufer', did you mean 'buffer'?"),

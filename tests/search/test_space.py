@@ -8,6 +8,7 @@ from chipfit.hardware.load import load_target
 from chipfit.search.candidates import levels, table_cost, widths_for
 from chipfit.search.space import (
     Choice,
+    Codes,
     Group,
     LayerChoice,
     Space,
@@ -83,7 +84,7 @@ def test_a_depthwise_layer_loses_groups() -> None:
 
 def test_weights_that_add_up_to_little_have_narrow_sums(space: Space) -> None:
     # 8 * 3 * 3 = 72 terms: 4 + 4 + 7 = 15 bits; with codes that add up to 50: 50 * 15 = 750, 11 bits.
-    known = replace(space, sums={("b", 4): 50})
+    known = replace(space, codes={("b", 4): Codes(largest_sum=50)})
     choice = choose((4, 4), (4, 4))
     assert [s.network(choice).layers[1].exact_sum_bits for s in (space, known)] == [15, 11]
     # Half of the channels add up to half: 25 * 15 = 375, 10 bits.

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from small_models import task
 
@@ -12,12 +13,14 @@ from chipfit.compress.base import PassContext
 from chipfit.compress.graph import nest_layers, traced
 from chipfit.compress.quantize import Quantize
 from chipfit.compress.weights import RestrictWeights, layer_codes
-from chipfit.cost.gates.table import load_table
+from chipfit.cost.gates.table import load_table, save_table
 from chipfit.errors import NetlistError, PassError
+from chipfit.hardware.voltage import MacSupply
 from chipfit.search import values as search
 from chipfit.search.candidates import Candidate
+from chipfit.search.cheap_values import values_within
 from chipfit.search.space import Choice
-from chipfit.search.values import ValuesConfig, fit_values, values_within
+from chipfit.search.values import ValuesConfig, fit_values
 from chipfit.testing import eye16
 from chipfit.train.task import inputs_of
 
@@ -183,17 +186,20 @@ def test_a_period_that_is_too_short(tmp_path):
 def test_values_bring_a_candidate_of_a_fit_inside_the_limit(found):
     file = found[1] / "table.json"
     table = load_table(file)
-    target = replace(eye16(), mac_table=str(file))
+    target = replace(eye16(), mac_tables=(str(file),))
     model, context = traced(task().model), PassContext(calibration=SAMPLES)
     quantised = Quantize(bits=tuple((n, 4, 4) for n in nest_layers(model))).apply(model, context)
 
     def report(model):
-        """Of a target on which nothing but the gates of multipliers takes energy."""
+        """Of a target on which nothing but multipliers takes energy."""
         parts = [
-            (x.macs_per_weight, table.energy_of(x.weights)) for x in layer_codes(model, SAMPLES).values()
+            (x.macs_per_weight, table.energy_of(x.weights) + table.beside_j)
+            for x in layer_codes(model, SAMPLES).values()
         ]
         energy_j = sum(macs * float(by_weight.sum()) for macs, by_weight in parts)
-        return SimpleNamespace(total=SimpleNamespace(energy_j=energy_j))
+        return SimpleNamespace(
+            total=SimpleNamespace(energy_j=energy_j), energy_by_component_j={"MAC": energy_j}
+        )
 
     before = report(quantised)
     limit_j = 0.8 * before.total.energy_j
@@ -209,3 +215,33 @@ def test_values_bring_a_candidate_of_a_fit_inside_the_limit(found):
     )  # fmt: skip
     assert Candidate.from_json(json.loads(json.dumps(one.to_json()))) == one
     assert one.steps[-1] == RestrictWeights(values=values)
+
+
+def test_values_voltage_and_multiplier_of_a_fit_are_chosen_together(found, tmp_path):
+    """All weights of one multiplier cost the same; the other has cheap and quick ones."""
+    table = load_table(found[1] / "table.json")
+    count = len(table.weights)
+    flat = replace(table, energy_j=(max(table.energy_j),) * count)
+    slow_last = replace(table, delay_s=tuple(np.linspace(0.4e-9, 1e-9, count).tolist()))
+    files = tuple(
+        str(save_table(one, tmp_path / f"{name}.json"))
+        for name, one in (("flat", flat), ("other", slow_last))
+    )
+    model, context = traced(task().model), PassContext(calibration=SAMPLES)
+    quantised = Quantize(bits=tuple((n, 4, 4) for n in nest_layers(model))).apply(model, context)
+    codes = layer_codes(quantised, SAMPLES).values()
+    macs = sum(x.macs_per_weight * x.weights.size for x in codes)
+    flat_j, beside_j = macs * (flat.energy_j[0] + flat.beside_j), macs * flat.beside_j
+    before = SimpleNamespace(total=SimpleNamespace(energy_j=flat_j), energy_by_component_j={"MAC": flat_j})
+
+    def chosen(limit_j, **options):
+        return values_within(quantised, SAMPLES, replace(eye16(), **options), before, limit_j)
+
+    less_j = beside_j + 0.7 * (flat_j - beside_j)
+    assert chosen(less_j, mac_tables=files[:1]) is None
+    assert chosen(less_j, mac_tables=files) == chosen(less_j, mac_tables=files[1:]) is not None
+    # Below what registers and clock take, only a lower voltage leads: to quick values.
+    assert chosen(0.95 * beside_j, mac_tables=files) is None
+    sets = chosen(0.95 * beside_j, mac_tables=files, mac_supply=MacSupply(), clock_hz=1e9)
+    assert sets is not None
+    assert max(float(slow_last.delay_of(one.values).max()) for one in sets.values()) <= 0.9e-9

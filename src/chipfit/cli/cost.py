@@ -316,6 +316,7 @@ def _print_cost(report: CostReport, page: str | None = None) -> None:
             ("MACs", si(report.macs)),
             ("parameters", si(report.parameters)),
             ("utilisation", percent(report.utilization)),
+            *([("multiplier", str(report.multiplier))] if report.multiplier else []),
             *_map_space(report),
             ("method", report.method),
             ("known error", report.error),

@@ -30,8 +30,13 @@ from chipfit.errors import PassError
 from chipfit.jit import njit
 from chipfit.units import si
 
-#: Rounds of the search for the pull that meets a budget.
-_ROUNDS = 40
+#: Part of a budget that values are chosen for: retraining moves weights to dearer values, too.
+HEADROOM = 0.96
+#: Most that a layer may lose of what its weights do (`LayerWeights.lost_with`): damage says too little of a
+#: layer that has nearly nothing left.
+MOST_LOST = 0.5
+#: Rounds of the search for the worth of a joule that meets a budget, and for the most pull of a layer.
+_ROUNDS, _HALVINGS = 40, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +129,11 @@ class LayerWeights:
         """Damage of restricting the weights to a set."""
         codes = np.array(self.values)
         return float(self.damage @ (codes - chosen.of(codes)) ** 2.0)
+
+    def lost_with(self, chosen: ValueSet) -> float:
+        """Damage of restricting the weights to a set, of that of leaving them all out."""
+        whole = float(self.damage @ np.array(self.values) ** 2.0)
+        return self.damage_with(chosen) / whole if whole else 0.0
 
 
 @njit
@@ -246,20 +256,43 @@ def merged(layers: Mapping[str, LayerWeights]) -> LayerWeights:
     )
 
 
-def chosen_for(
-    layers: Mapping[str, LayerWeights], *, size: int, worth: float, one_set: bool = False
-) -> dict[str, ValueSet]:
-    """Sets for all layers when a joule for one input of the network is `worth` so much damage."""
+class _Chooser:
+    """Sets for layers by what a joule for one input of the network is worth in damage.
 
-    def pull(layer: LayerWeights) -> float:
+    A layer whose set would lose more than `MOST_LOST` gets the largest pull with which it does not.
+    """
+
+    def __init__(self, layers: Mapping[str, LayerWeights], *, size: int, one_set: bool) -> None:
+        self.layers, self.size, self.one_set = layers, size, one_set
+        self._parts = {"": merged(layers)} if one_set else layers
+        self._most_pull: dict[str, float] = {}
+
+    def total_j(self, sets: Mapping[str, ValueSet]) -> float:
+        """Energy of all multiplications (J) with these sets."""
+        return sum(layer.energy_with(sets[name]) for name, layer in self.layers.items())
+
+    def at(self, worth: float) -> dict[str, ValueSet]:
+        """The sets when a joule is worth so much damage."""
+        found = {name: self._set(name, layer, worth) for name, layer in self._parts.items()}
+        return dict.fromkeys(self.layers, found[""]) if self.one_set else found
+
+    def _set(self, name: str, layer: LayerWeights, worth: float) -> ValueSet:
         damage = float(layer.damage.sum())
-        return worth * layer.macs_per_weight * float(layer.counts.sum()) / damage if damage else 0.0
-
-    if one_set:
-        whole = merged(layers)
-        found = choose(whole, size=size, pull=pull(whole))
-        return dict.fromkeys(layers, found)
-    return {name: choose(layer, size=size, pull=pull(layer)) for name, layer in layers.items()}
+        pull = worth * layer.macs_per_weight * float(layer.counts.sum()) / damage if damage else 0.0
+        found = choose(layer, size=self.size, pull=min(pull, self._most_pull.get(name, math.inf)))
+        if layer.lost_with(found) <= MOST_LOST:
+            return found
+        low, high = 0.0, pull
+        found = choose(layer, size=self.size, pull=0.0)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            tried = choose(layer, size=self.size, pull=middle)
+            if layer.lost_with(tried) <= MOST_LOST:
+                low, found = middle, tried
+            else:
+                high = middle
+        self._most_pull[name] = low
+        return found
 
 
 def choose_within(
@@ -278,41 +311,56 @@ def choose_within(
         one_set: the same values for all layers.
 
     Raises:
-        PassError: the budget is below what the cheapest values take.
+        PassError: the budget is below what the cheapest sets take that leave something of each layer.
     """
-
-    def total(sets: Mapping[str, ValueSet]) -> float:
-        return sum(layer.energy_with(sets[name]) for name, layer in layers.items())
-
-    def asked(worth: float) -> dict[str, ValueSet]:
-        return chosen_for(layers, size=size, worth=worth, one_set=one_set)
-
-    least = {name: cheapest(layer, size=1) for name, layer in layers.items()}
-    if total(least) > budget_j:
-        raise PassError(
-            f"no value set takes at most {si(budget_j, 'J')}: the cheapest value of each layer takes "
-            f"{si(total(least), 'J')}"
-        )
-    free = asked(0.0)
-    if total(free) <= budget_j:
-        return free
+    chooser = _Chooser(layers, size=size, one_set=one_set)
+    inside = chooser.at(0.0)
+    if chooser.total_j(inside) <= budget_j:
+        return inside
     damage = sum(float(layer.damage.sum()) for layer in layers.values())
     low = high = damage / sum(layer.total_j for layer in layers.values())
-    found = least
+    least_j = math.inf
     for _ in range(_ROUNDS):
-        sets = asked(high)
-        if total(sets) <= budget_j:
-            found = sets
+        inside = chooser.at(high)
+        least_j = min(least_j, chooser.total_j(inside))
+        if least_j <= budget_j:
             break
         low, high = high, 8 * high
+    else:
+        raise PassError(
+            f"no value set takes at most {si(budget_j, 'J')}: the cheapest that leave at least "
+            f"{1 - MOST_LOST:.0%} of each layer take {si(least_j, 'J')}"
+        )
     low = min(low, high / 64)
+    outside = chooser.at(low)
     while high / low > 1.01:
         middle = math.sqrt(low * high)
-        sets = asked(middle)
-        if total(sets) <= budget_j:
-            high, found = middle, sets
+        sets = chooser.at(middle)
+        if chooser.total_j(sets) <= budget_j:
+            high, inside = middle, sets
         else:
-            low = middle
+            low, outside = middle, sets
+    return inside if one_set else _filled(layers, inside, outside, budget_j)
+
+
+def _filled(
+    layers: Mapping[str, LayerWeights],
+    inside: dict[str, ValueSet],
+    outside: Mapping[str, ValueSet],
+    budget_j: float,
+) -> dict[str, ValueSet]:
+    """Sets inside a budget, with those of a choice outside it for layers where that fits and saves damage.
+
+    Weights of few bits move all at once: choices that differ by nothing in worth may lie far apart.
+    """
+    room = budget_j - sum(layer.energy_with(inside[name]) for name, layer in layers.items())
+    saved = {n: x.damage_with(inside[n]) - x.damage_with(outside[n]) for n, x in layers.items()}
+    needed = {n: x.energy_with(outside[n]) - x.energy_with(inside[n]) for n, x in layers.items()}
+    found = dict(inside)
+    for name in sorted(layers, key=lambda n: -saved[n] / max(needed[n], 1e-30)):
+        if saved[name] > 0 and needed[name] <= room:
+            room -= needed[name]
+            found[name] = outside[name]
     return found
 
 

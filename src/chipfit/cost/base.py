@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from chipfit.cost.mac import unknown_weights
+from chipfit.cost.mac import Multiplier, settled, unknown_weights
 from chipfit.cost.residence import (
     Extra,
     constants,
@@ -113,7 +113,8 @@ class LayerCost:
 class CostReport:
     """What a network takes on a target, layer by layer.
 
-    `weight_memory_bits` and `peak_activation_bits` are storage; `memory_bits` is their sum.
+    `weight_memory_bits` and `peak_activation_bits` are storage; `memory_bits` is their sum. `multiplier` says
+    which of the target's prices weight values, where one does.
     """
 
     network: str
@@ -127,6 +128,7 @@ class CostReport:
     processing_elements: int
     clock_hz: float
     warnings: tuple[str, ...] = ()
+    multiplier: Multiplier | None = None
 
     @property
     def total(self) -> Cost:
@@ -183,6 +185,7 @@ class CostReport:
             },
             "layers": [layer.to_json() for layer in self.layers],
             "warnings": list(self.warnings),
+            **({} if self.multiplier is None else {"multiplier": self.multiplier.to_json()}),
         }
 
 
@@ -226,11 +229,14 @@ class AbstractEstimator(ABC):
         """The costs of layers as parts of a network, in their order.
 
         What `layers` says, on a target whose activations stay on the chip between layers (unless
-        `resident` is false: they do not fit), and with the work of `Target.vector_cycles`.
+        `resident` is false: they do not fit), and with the work of `Target.vector_cycles`. They share one
+        multiplier and its voltage (`mac.settled`).
 
         Raises:
             MappingError: a layer cannot run on the target.
+            TableError: no multiplier of the target can do it.
         """
+        target, _ = settled(layers, target)
         if target.activations is None:
             found = self.layers(layers, target)
         elif not resident:
@@ -287,6 +293,7 @@ class AbstractEstimator(ABC):
                     f"{target.name} stores weights coded, but the codes of {known.count(False)} of "
                     f"{len(known)} are not known: priced as they are",
                 )
+        target, multiplier = settled(placed.layers, target)
         notes += unknown_weights(placed.layers, target) + self.remarks(placed.layers, target)
         layers = tuple(self.costs(placed.layers, target, resident=resident))
         if unproven := [layer.gap for layer in layers if layer.gap > 0]:
@@ -306,6 +313,7 @@ class AbstractEstimator(ABC):
             processing_elements=target.processing_elements,
             clock_hz=target.clock_hz,
             warnings=(*network.warnings, *notes),
+            multiplier=multiplier,
         )
 
 

@@ -63,6 +63,11 @@ def build(model: TargetEntry, file: str, *, sound: bool) -> tuple[Target | None,
         problems.append(f"partial_sum_bits ({partial}) is below native_bits ({model.native_bits})")
     if model.sparse is not None:
         problems += sparse_problems(model.sparse.options())
+    supply = None
+    try:
+        supply = None if model.mac_supply is None else model.mac_supply.read()
+    except TargetError as error:
+        problems.append(f"mac_supply: {error}")
     complete = len(levels) == len(order) and all(array.below in order for array in arrays)
     if problems or arithmetic is None or not complete or not sound:
         return None, problems
@@ -84,7 +89,8 @@ def build(model: TargetEntry, file: str, *, sound: bool) -> tuple[Target | None,
             coded_weights=model.coded_weights,
             vector_cycles=model.vector_cycles,
             sparse=None if model.sparse is None else SparseArray(**model.sparse.options()),
-            mac_table=model.mac_table,
+            mac_tables=model.mac_table,
+            mac_supply=supply,
             sources=sources,
         )
     except TargetError as error:
@@ -171,7 +177,7 @@ def _arithmetic(mac: ArithmeticEntry, whole: str) -> Arithmetic:
 def _source_problems(model: TargetEntry) -> Iterator[str]:
     """Keys under `sources` that name no number of their part."""
     numbers = ("clock", "native_bits", "partial_sum_bits", "static_power", "area")
-    numbers += ("activations", "vector_cycles", "sparse")
+    numbers += ("activations", "vector_cycles", "sparse", "mac_supply")
     of_level, of_array = ("size", "word_bits", "bandwidth", "energy"), ("rows", "columns", "hop_energy")
     parts: list[tuple[str, Mapping[str, str], Sequence[str]]] = [("sources", model.sources, numbers)]
     parts += [(f"levels[{i}].sources", level.sources, of_level) for i, level in enumerate(model.levels)]

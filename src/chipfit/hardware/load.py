@@ -34,7 +34,10 @@
     coded_weights: true                          in the main memory; left out: false
     vector_cycles: {Add: 0.5}                    of operators that take the datapath, per output element
     sparse: {skip: [input, weight]}              what the array does about zeros: hardware/sparse.py
-    mac_table: booth.json                        what each weight value takes, from chipfit gates --out
+    mac_table: booth.json                        what each weight value takes, from chipfit gates --out;
+                                                 of a list, the best for the network is taken
+    mac_supply: {threshold: 0.35 V, least: 0.6 V, alpha: 1.3, margin: 0.1}
+                                                 as low as weight values allow; fixed: 0.9 V says it
 
 Any part may have `source: text`, and `sources: {key: text}` for single keys.
 All mistakes of a file are reported in one message.
@@ -103,8 +106,12 @@ def read_target(name_or_path: str | Path) -> tuple[dict[Any, Any], str]:
         join = " Or" if hint.endswith("?") else "; or"
         raise TargetError(f"unknown target '{text}'{hint}{join} give a YAML file by its path, ./{text}.yaml")
     data = _mapping(_read(path), path.name)
-    if isinstance(table := data.get("mac_table"), str) and table:
-        data["mac_table"] = str(path.parent / table)  # beside the file of the target
+    if isinstance(given := data.get("mac_table"), (str, list)):
+        tables = cast("list[object]", given) if isinstance(given, list) else [given]
+        # Beside the file of the target.
+        data["mac_table"] = [
+            str(path.parent / name) if isinstance(name, str) and name else name for name in tables
+        ]
     return data, path.name
 
 

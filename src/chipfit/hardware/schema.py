@@ -19,6 +19,7 @@ from chipfit.hardware.sparse import (
     Structure,
 )
 from chipfit.hardware.target import TENSORS
+from chipfit.hardware.voltage import MacSupply
 from chipfit.units import parse
 from chipfit.workload.network import DIMENSIONS
 
@@ -28,6 +29,7 @@ _EXAMPLES = {
     "frequency": "200 MHz",
     "power": "30 mW",
     "area": "12.25 mm2",
+    "voltage": "1.1 V",
 }
 
 
@@ -220,6 +222,40 @@ class _Sparse(_Part):
         return {**dict(self), "structure": structure, "storage": dict(self.storage)}
 
 
+def _files(value: object) -> tuple[str, ...]:
+    names = cast("list[object]", value) if isinstance(value, list) else [value]
+    found = [name for name in names if isinstance(name, str) and name]
+    if not names or len(found) < len(names) or len(set(found)) < len(found):
+        raise ValueError(f"must be a file or a list of different ones, got {_given(value)}")
+    return tuple(found)
+
+
+_Volts = Annotated[float, BeforeValidator(_quantity("voltage"))]
+_Number = Annotated[float, Field(strict=True, ge=0)]
+
+
+class _Supply(_Part):
+    threshold: _Volts = MacSupply.threshold_v
+    alpha: _Number = MacSupply.alpha
+    least: _Volts = MacSupply.least_v
+    margin: _Number = MacSupply.margin
+    fixed: _Volts | None = None
+
+    def read(self) -> MacSupply:
+        """What it says.
+
+        Raises:
+            TargetError: the numbers contradict each other.
+        """
+        return MacSupply(
+            threshold_v=self.threshold,
+            alpha=self.alpha,
+            least_v=self.least,
+            margin=self.margin,
+            fixed_v=self.fixed,
+        )
+
+
 class TargetEntry(_Part):
     """A target as a file states it."""
 
@@ -242,7 +278,8 @@ class TargetEntry(_Part):
         default_factory=dict[str, float]
     )
     sparse: _Sparse | None = None
-    mac_table: _Text | None = None
+    mac_table: Annotated[tuple[str, ...], BeforeValidator(_files)] = ()
+    mac_supply: _Supply | None = None
 
 
 _PARTS: Mapping[str, type[_Part]] = {
@@ -255,6 +292,7 @@ _PARTS: Mapping[str, type[_Part]] = {
     "sparse": _Sparse,
     "structure": _Structure,
     "storage": _Storage,
+    "mac_supply": _Supply,
 }
 
 UNKNOWN = ("extra_forbidden", "invalid_key")

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from chipfit.errors import TargetError, nearest
 from chipfit.hardware.sparse import SparseArray
+from chipfit.hardware.voltage import MacSupply
 from chipfit.units import binary, si
 
 #: The names by which a level says what it holds; 'output' stands for partial sums and outputs.
@@ -158,8 +159,10 @@ class Target:
     from the main memory and writes its output there. With it, `coded_weights` says that constants lie
     in the main memory entropy coded (`Tensor.stored_bits`). `vector_cycles` are the cycles per output
     element of operators that occupy the datapath on their own, fused into a nest or not. `sparse` says
-    what the array does about zeros; without it, a multiplication by zero is one like any other. `mac_table`
-    is the file of a table of weight values: multiplications then cost what it says, instead of `arithmetic`.
+    what the array does about zeros; without it, a multiplication by zero is one like any other. `mac_tables`
+    are files of tables of weight values, one for each multiplier that the chip may be built with:
+    multiplications then cost what the best of them says for a network, instead of `arithmetic`, at the
+    voltage of `mac_supply` (without it: at that of the table).
 
     Raises:
         TargetError: sizes, energies or names contradict each other; all of it in one message.
@@ -182,7 +185,8 @@ class Target:
     vector_cycles: Mapping[str, float] = field(default_factory=dict[str, float], hash=False)
     sources: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     sparse: SparseArray | None = None
-    mac_table: str | None = None
+    mac_tables: tuple[str, ...] = ()
+    mac_supply: MacSupply | None = None
 
     def __post_init__(self) -> None:
         problems = [*_range_problems(self), *_size_problems(self.levels)]
@@ -194,6 +198,8 @@ class Target:
         )
         problems += freedom_problems(self.levels, self.arrays, self.activations)
         problems += _residence_problems(self)
+        if self.mac_supply is not None and not self.mac_tables:
+            problems.append("mac_supply means nothing without mac_table")
         if problems:
             raise TargetError(f"target '{self.name}': " + "; ".join(problems))
 
@@ -251,8 +257,10 @@ class Target:
             ]
             sides = ("row_dimensions", "column_dimensions")
             arrays = [_part(Array, array, *sides) for array in data["arrays"]]
-            residence, sparse = data.get("activations"), data.get("sparse")
+            residence, sparse, supply = (data.get(key) for key in ("activations", "sparse", "mac_supply"))
             parts: dict[str, Any] = {
+                "mac_tables": tuple(data.get("mac_tables", ())),
+                "mac_supply": None if supply is None else MacSupply(**supply),
                 "sparse": None if sparse is None else SparseArray.from_json(sparse),
                 "activations": None if residence is None else Residence(**residence),
                 "arithmetic": Arithmetic(**data["arithmetic"]),
@@ -464,6 +472,14 @@ def _numbers(target: Target) -> list[Number]:
             count("sparse.run_bits", target.sparse.run_bits, "bit", own)
         if target.sparse.structure is None:
             count("sparse.consecutive", target.sparse.consecutive, "", own)
+    if (supply := target.mac_supply) is not None:
+        own = target.sources.get("mac_supply", whole)
+        for key, voltage in (("threshold", supply.threshold_v), ("least", supply.least_v)):
+            add(f"mac_supply.{key}", voltage, "V", f"{voltage:g} V", own)
+        add("mac_supply.alpha", supply.alpha, "", f"{supply.alpha:g}", own)
+        add("mac_supply.margin", supply.margin, "", f"{supply.margin:g}", own)
+        if (fixed_v := supply.fixed_v) is not None:
+            add("mac_supply.fixed", fixed_v, "V", f"{fixed_v:g} V", own)
     for level in target.levels:
         key = f"levels.{level.name}"
         if level.size_bits is not None:

@@ -88,6 +88,63 @@ class DelayLaw:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MacSupply:
+    """How a chip supplies its multipliers: as low as the weight values of a network allow.
+
+    `threshold_v`, `alpha` and `least_v` are those of the delay law, `margin` is that of every delay. With
+    `fixed_v` the voltage is given, and weight values must settle in time with it.
+
+    Raises:
+        TargetError: voltages out of order, or numbers that make no sense.
+    """
+
+    threshold_v: float = DelayLaw.threshold_v
+    alpha: float = DelayLaw.alpha
+    least_v: float = DelayLaw.least_v
+    margin: float = 0.0
+    fixed_v: float | None = None
+
+    def __post_init__(self) -> None:
+        self.law(self.least_v)
+        if not 0 <= self.margin < math.inf:
+            raise TargetError(f"the margin of delays must be at least 0, got {self.margin:g}")
+        if self.fixed_v is not None and not self.least_v <= self.fixed_v < math.inf:
+            raise TargetError(
+                f"the supply is fixed at {self.fixed_v:g} V, below the least, {self.least_v:g} V"
+            )
+
+    def law(self, nominal_v: float) -> DelayLaw:
+        """The delay law of a unit whose delays hold at a voltage.
+
+        Raises:
+            TargetError: that is below the least voltage.
+        """
+        return DelayLaw(
+            nominal_v=nominal_v, threshold_v=self.threshold_v, alpha=self.alpha, least_v=self.least_v
+        )
+
+    def at(self, delay_s: float, period_s: float, nominal_v: float) -> Supply:
+        """The supply with which a delay at the nominal voltage fits a period of the clock.
+
+        Raises:
+            TargetError: there is none, or it does not fit at the fixed voltage.
+        """
+        law = self.law(nominal_v)
+        lowest = law.lowest(delay_s, period_s, margin=self.margin)
+        if self.fixed_v is None:
+            return lowest
+        if self.fixed_v > nominal_v:
+            raise TargetError(f"the supply is fixed at {self.fixed_v:g} V, above the nominal {nominal_v:g} V")
+        if self.fixed_v < lowest.supply_v - 1e-9:
+            raise TargetError(
+                f"a delay of {si(delay_s, 's')} with a margin of {self.margin:g} needs "
+                f"{lowest.supply_v:.4g} V to fit a period of {si(period_s, 's')}; the supply is fixed at "
+                f"{self.fixed_v:g} V"
+            )
+        return Supply(law=law, supply_v=self.fixed_v)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Supply:
     """A supply voltage and what it does to energy and leakage."""
 

@@ -76,6 +76,12 @@ class LayerRow(_Record):
     input_bits: int = 0
 
 
+class Multiplier(_Record):
+    """The multiplier of a network, in words."""
+
+    text: str = ""
+
+
 class CostDocument(_Record):
     """What `chipfit cost --json` prints."""
 
@@ -84,6 +90,7 @@ class CostDocument(_Record):
     totals: Totals = Totals()
     layers: tuple[LayerRow, ...] = ()
     warnings: tuple[str, ...] = ()
+    multiplier: Multiplier | None = None
 
 
 class Choice(_Record):

@@ -421,5 +421,7 @@ def remarks(history: History) -> list[str]:
         found += history.original.cost.warnings
     if history.final:
         found += history.final.cost.warnings
+        if multiplier := history.final.cost.multiplier:
+            found.append(f"Multiplications of the result: {multiplier.text}")
     found += [note.text for note in history.notes]
     return list(dict.fromkeys(found))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -30,6 +31,7 @@ from chipfit.compress.graph import nest_layers, traced
 from chipfit.compress.prune import ChannelGroup, channel_groups, keep_best, output_errors
 from chipfit.compress.weights import RestrictWeights
 from chipfit.cost.base import CostReport
+from chipfit.cost.mac import settled
 from chipfit.cost.mapping.analytical import Analytical
 from chipfit.errors import ExportError, RecordError
 from chipfit.export.onnx import Agreement, agreement, export
@@ -48,11 +50,11 @@ from chipfit.search.candidates import (
     uniform,
     widths_for,
 )
+from chipfit.search.cheap_values import values_within
 from chipfit.search.config import FitConfig, FitResult, Progress, Silent
 from chipfit.search.retrain import CALIBRATION, Job, build, retrain, watching
-from chipfit.search.sensitivity import Probe, largest_sums, measure, probes
+from chipfit.search.sensitivity import Probe, measure, probes, weight_codes
 from chipfit.search.space import Choice, Group, Space, cost_tables, stored_difference, stored_tensors
-from chipfit.search.values import values_within
 from chipfit.train.finetune import load_state, outputs_of
 from chipfit.train.task import Task, inputs_of, load_task
 from chipfit.units import si
@@ -178,7 +180,7 @@ class Run:
             template=template,
             widths=widths,
             groups=groups,
-            sums=largest_sums(self.model, widths),
+            codes=weight_codes(self.model, widths),
             stored=stored_tensors(template, widths),
         )
 
@@ -211,17 +213,26 @@ class Run:
 
     def question(self, space: Space, losses: Mapping[tuple[str, str, int], float]) -> Question:
         """What candidates are asked of: costs from the target, losses, and the limits."""
-        tables, fixed = cost_tables(space, self.target, self.estimator, self.progress.advance)
+        target = self._with_one_multiplier(space)
+        tables, fixed = cost_tables(space, target, self.estimator, self.progress.advance)
         stored = STORED if space.stored else STORED[:1]
         return Question(
             space=space,
             tables=tables,
             fixed=fixed,
-            stored={b: stored_difference(space, b, self.target, self.estimator) for b in stored},
+            stored={b: stored_difference(space, b, target, self.estimator) for b in stored},
             losses=losses,
             limits={limit.quantity: limit.absolute(self.original) for limit in self.budget.limits},
             sum_word_bits=[level for level in self.target.levels if "output" in level.holds][-1].word_bits,
         )
+
+    def _with_one_multiplier(self, space: Space) -> Target:
+        """The target with the multiplier of the original: tables add up only for one. Candidates are priced
+        with the one that is best for them.
+        """
+        eight = Choice(widths={name: uniform(8) for name in space.widths}, channels={})
+        one, _ = settled(space.network(eight).layers, self.target)
+        return replace(self.target, mac_tables=one.mac_tables)
 
     def _candidates(
         self, space: Space, losses: Mapping[tuple[str, str, int], float], scores: Mapping[str, torch.Tensor]
@@ -245,7 +256,7 @@ class Run:
     def _with_values(self, question: Question, scores: Mapping[str, torch.Tensor]) -> list[Candidate]:
         """On a target that prices weight values: larger choices whose values bring them inside the limit."""
         limit_j = question.limits.get("energy")
-        if self.target.mac_table is None or limit_j is None:
+        if not self.target.mac_tables or limit_j is None:
             return []
         found: list[Candidate] = []
         for scale in LARGER:
@@ -257,13 +268,13 @@ class Run:
             if sets is None:
                 continue
             last = RestrictWeights.of(sets)
-            cost = quantities(self.price(last.apply(model, self.context), name)[0])
+            after = self.price(last.apply(model, self.context), name)[0]
             most = max(len(chosen.values) for chosen in sets.values())
-            energies = [si(energy_j, "J") for energy_j in (cost["energy"], before.total.energy_j)]
+            energies = [si(report.total.energy_j, "J") for report in (after, before)]
             self.records.append(
                 "note",
                 text=f"{name}: with at most {most} weight values a layer, energy is {energies[0]} instead of "
-                f"{energies[1]}, before retraining",
+                f"{energies[1]}, before retraining; {after.multiplier}",
             )
             found.append(
                 Candidate(
@@ -272,7 +283,7 @@ class Run:
                     choice=choice,
                     keep=keep_best(scores, choice.channels).keep,
                     channels_before={g.name: g.channels for g in question.space.groups},
-                    cost=cost,
+                    cost=quantities(after),
                     values=last.values,
                 )
             )

@@ -18,7 +18,7 @@ from chipfit.compress.base import PassContext
 from chipfit.compress.graph import nest_layers
 from chipfit.compress.prune import keep_best
 from chipfit.compress.quantize import ActivationQuantizer, Quantize, WeightQuantizer
-from chipfit.search.space import Group, LayerChoice
+from chipfit.search.space import Codes, Group, LayerChoice
 from chipfit.train.finetune import divergence
 
 
@@ -45,14 +45,21 @@ def probes(
 KINDS = ("weights", "activations")
 
 
-def largest_sums(model: nn.Module, widths: Mapping[str, Sequence[LayerChoice]]) -> dict[tuple[str, int], int]:
-    """The largest sum of weight codes of one sign, by layer and weight width."""
+def weight_codes(
+    model: nn.Module, widths: Mapping[str, Sequence[LayerChoice]]
+) -> dict[tuple[str, int], Codes]:
+    """The codes of weights, by layer and weight width."""
     layers = nest_layers(model)
-    found: dict[tuple[str, int], int] = {}
+    found: dict[tuple[str, int], Codes] = {}
     for name, options in widths.items():
         weight = layers[name].weight.detach()
         for bits in {option.weight_bits for option in options}:
-            found[name, bits] = int(WeightQuantizer(weight, bits).sums(weight).max())
+            quantizer = WeightQuantizer(weight, bits)
+            values, counts = quantizer.codes(weight).detach().long().unique(return_counts=True)
+            found[name, bits] = Codes(
+                largest_sum=int(quantizer.sums(weight).max()),
+                values=tuple(zip(values.tolist(), counts.tolist(), strict=True)),
+            )
     return found
 
 

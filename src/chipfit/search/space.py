@@ -81,19 +81,27 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Codes:
+    """Weights of a layer at one width: the largest sum of codes of one sign, and (code, how many)."""
+
+    largest_sum: int
+    values: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Space:
     """All choices for a network.
 
     `template` is the quantised network, of which the named layers can change; `widths` are the
-    (weight, activation) widths allowed for each. `sums` has the largest sum of codes of one sign in
-    the weights of (layer, weight bits), which bounds partial sums. `stored` names the tensors that
+    (weight, activation) widths allowed for each. `codes` has what is known of the weights of (layer,
+    weight bits): it bounds partial sums, and prices multiplications by value. `stored` names the tensors that
     something other than a nest reads, and whose width is one choice for all.
     """
 
     template: Network
     widths: Mapping[str, tuple[LayerChoice, ...]]
     groups: tuple[Group, ...]
-    sums: Mapping[tuple[str, int], int] = field(default_factory=dict[tuple[str, int], int])
+    codes: Mapping[tuple[str, int], Codes] = field(default_factory=dict[tuple[str, int], Codes])
     stored: frozenset[str] = frozenset()
 
     def group_of(self, layer: str, *, output: bool) -> Group | None:
@@ -123,9 +131,7 @@ class Space:
 
         weight = change(layer.weight) if layer.weight else None
         if weight is not None and layer.name in choice.widths:
-            sums = self.sums.get((layer.name, weight.bits))
-            same = layer.weight is not None and weight.bits == layer.weight.bits
-            weight = replace(weight, largest_sum=sums, values=weight.values if same else None)
+            weight = self.known(layer.name, weight)
         layer = replace(
             layer,
             inputs=tuple(change(t) for t in layer.inputs),
@@ -134,6 +140,13 @@ class Space:
         )
         kept_in, kept_out = (self._kept(layer.name, choice, output=o) for o in (False, True))
         return with_channels(layer, kept_in, kept_out)
+
+    def known(self, layer: str, weight: Tensor) -> Tensor:
+        """The weights of a layer with what is known of their codes at this width."""
+        codes = self.codes.get((layer, weight.bits))
+        if codes is None:
+            return replace(weight, largest_sum=None, values=None)
+        return replace(weight, largest_sum=codes.largest_sum, values=codes.values)
 
     def _kept(self, layer: str, choice: Choice, *, output: bool) -> float:
         group = self.group_of(layer, output=output)
@@ -297,12 +310,7 @@ def _with_widths(space: Space, layer: Layer, widths: LayerChoice) -> Layer:
     return replace(
         layer,
         inputs=(replace(layer.inputs[0], bits=widths.activation_bits, floating=False), *layer.inputs[1:]),
-        weight=replace(
-            layer.weight,
-            bits=widths.weight_bits,
-            floating=False,
-            largest_sum=space.sums.get((layer.name, widths.weight_bits)),
-        ),
+        weight=space.known(layer.name, replace(layer.weight, bits=widths.weight_bits, floating=False)),
         outputs=_distinct(tuple(replace(t, bits=8, floating=False) for t in layer.outputs)),
     )
 

@@ -28,18 +28,16 @@ from torch import nn
 from chipfit.compress.base import PassContext, apply_recipe
 from chipfit.compress.graph import nest_layers, traced
 from chipfit.compress.levels import RestrictActivations
-from chipfit.compress.quantize import Quantize, weight_quantizer
-from chipfit.compress.values import LayerWeights, ValueSet, choose_within
-from chipfit.compress.weights import RestrictWeights, damages, layer_codes, layer_weights
-from chipfit.cost.base import CostReport
+from chipfit.compress.quantize import Quantize
+from chipfit.compress.values import HEADROOM
+from chipfit.compress.weights import RestrictWeights
 from chipfit.cost.gates.effort import embedded_library
 from chipfit.cost.gates.generate import MacDesign, generate_mac
 from chipfit.cost.gates.netlist import Netlist
 from chipfit.cost.gates.streams import LayerEnergy, layer_energies
-from chipfit.cost.gates.table import WeightTable, load_table, save_table
+from chipfit.cost.gates.table import WeightTable, save_table
 from chipfit.errors import PassError
 from chipfit.export.onnx import export
-from chipfit.hardware.target import Target
 from chipfit.hardware.voltage import Supply
 from chipfit.report.record import write_atomically
 from chipfit.search.value_options import Operands, Option, Timing, ValuesConfig, options
@@ -47,8 +45,6 @@ from chipfit.train.finetune import FineTuning, divergence, finetune, outputs_of
 from chipfit.train.task import Task, inputs_of, load_task
 
 CALIBRATION, IMAGES = 256, 32
-#: Part of the budget that values are chosen for: retraining moves weights to dearer values, too.
-HEADROOM = 0.96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,48 +144,6 @@ def fit_values(config: ValuesConfig) -> ValuesResult:
     document = json.dumps(result.to_json(), indent=1).encode()
     write_atomically(config.out / "values.json", document + b"\n")
     return result
-
-
-def values_within(
-    model: nn.Module,
-    inputs: torch.Tensor,
-    target: Target,
-    report: CostReport,
-    limit_j: float,
-    *,
-    size: int = 16,
-) -> dict[str, ValueSet] | None:
-    """Values of the layers of a quantised model that bring its energy on a target within a limit.
-
-    Args:
-        model: with quantisers.
-        inputs: of the model.
-        target: one with a table of weight values.
-        report: what the model costs there.
-        limit_j: most energy of the whole network.
-        size: values of a layer at most.
-
-    Returns:
-        Sets of least damage, or None where no values save enough.
-
-    Raises:
-        TableError: the table of the target cannot be read.
-        PassError: a layer is wider than the table.
-    """
-    assert target.mac_table is not None, "a target that prices weight values names a table"
-    table = load_table(Path(target.mac_table))
-    codes = layer_codes(model, inputs)
-    hurt = damages(model, inputs, torch.Generator().manual_seed(0))
-    layers: dict[str, LayerWeights] = {}
-    for name, layer in nest_layers(model).items():
-        quantizer = weight_quantizer(layer)
-        assert quantizer is not None, "layer_codes has refused it"
-        layers[name] = layer_weights(codes[name], hurt[name], np.array(table.energy_j), quantizer.bits)
-    now_j = sum(layer.total_j for layer in layers.values())
-    try:
-        return choose_within(layers, now_j - (report.total.energy_j - limit_j), size=size)
-    except PassError:
-        return None
 
 
 def _fewer(operands: Operands, largest: int, config: ValuesConfig) -> RestrictActivations:

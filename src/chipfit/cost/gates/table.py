@@ -127,6 +127,11 @@ class WeightTable:
             f"weight for energy, {self.delay_transitions:,} for delay"
         )
 
+    @property
+    def beside_j(self) -> float:
+        """Energy of one cycle (J) that no weight value changes: inputs, registers, clock."""
+        return self.input_energy_j + self.register_energy_j + self.clock_energy_j
+
     def energy_of(self, values: Values) -> Float64[np.ndarray, "*shape"]:
         """Energy of one cycle (J) with each of these weight values.
 

@@ -157,7 +157,7 @@ def _job(layer: Layer, loops: Loops, target: Target) -> _Job:
 
 def _bare(target: Target) -> Target:
     """The target less what no number depends on; hashable."""
-    return replace(target, name="", description="", source="", sources=None)
+    return replace(target, name="", description="", source="", sources=None, mac_tables=(), mac_supply=None)
 
 
 def _answers(
