@@ -25,7 +25,7 @@ from chipfit.cost.mapping.model import (
 )
 from chipfit.cost.mapping.parts import divided
 from chipfit.cost.mapping.plan import Stage, stages
-from chipfit.cost.mapping.room import check_fits, mappings
+from chipfit.cost.mapping.room import check_fits
 from chipfit.cost.traffic import streamed, traffic_cost
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import TENSORS, Target
@@ -109,7 +109,7 @@ class Analytical(AbstractEstimator):
         return replace(
             _cost_of(layer, job, known, target),
             gap=known.answer.gap,
-            mappings=mappings(job.loops, target, self.space),
+            mappings=known.answer.mappings,
             priced=known.answer.priced,
         )
 

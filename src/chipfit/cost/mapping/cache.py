@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,8 @@ def _read(key: bytes) -> Known | None:
 def _write(key: bytes, found: Known) -> None:
     with contextlib.suppress(sqlite3.Error, OSError):
         if database := _database():
-            text = json.dumps(asdict(found), default=np.ndarray.tolist)
+            answer = {**vars(found.answer), "mapping": vars(found.answer.mapping)}
+            text = json.dumps({"answer": answer, "counts": vars(found.counts)}, default=np.ndarray.tolist)
             database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
 
 
