@@ -62,7 +62,7 @@ def test_people_see_each_step(tmp_path):
     [
         (("--budget", "0"), "the budget of values must be above 0, got 0"),
         (("--budget", "1", "--multipliers", "boot"), "unknown style 'boot', did you mean 'booth'?"),
-        (("--budget", "1", "--bits", "9"), "quantize: stem: 9 bits, expected 2 to 8; stem: 9 bits, expected"),
+        (("--budget", "1", "--bits", "9"), "weight_bits must be 2 to 8, got 9"),
         (("--budget", "1", "--size", "0"), "the value set is empty: 0 weight values were asked for"),
         (
             ("--budget", "1", "--library", "generik"),

@@ -14,7 +14,7 @@ from chipfit.compress.graph import nest_layers, traced
 from chipfit.compress.quantize import Quantize
 from chipfit.compress.weights import RestrictWeights, layer_codes
 from chipfit.cost.gates.table import load_table, save_table
-from chipfit.errors import NetlistError, PassError
+from chipfit.errors import NetlistError, PassError, RecordError
 from chipfit.hardware.voltage import MacSupply
 from chipfit.search import values as search
 from chipfit.search.candidates import Candidate
@@ -120,13 +120,13 @@ def test_activations_can_be_bounded_so_that_more_values_settle_in_time(tmp_path,
     assert [o["largest_activation"] for o in result.options] == [15, 7]
     # Half of the codes is more damage by itself: it must be asked for.
     assert result.largest_activation in (7, 15)
-    bounded = fit_values(small(tmp_path, budget=0.6, delays=(0.85,), activations=(0.5,)))
+    bounded = fit_values(small(tmp_path / "bounded", budget=0.6, delays=(0.85,), activations=(0.5,)))
     assert bounded.largest_activation == 7
     codes = layer_codes(exported[-1], SAMPLES)
     # 7 has three bits: on the upper three of four wires it is 14.
     assert max(x.inputs.max() for name, x in codes.items() if name != "stem") == 14
     assert codes["stem"].zero_point == 8  # the image is signed: all its codes stay
-    table = load_table(tmp_path / "table.json")
+    table = load_table(bounded.table)
     assert table.warnings[-1] == (
         "delays hold for activations up to 7 on the upper wires; layers with signed inputs have quicker "
         "values"
@@ -245,3 +245,76 @@ def test_values_voltage_and_multiplier_of_a_fit_are_chosen_together(found, tmp_p
     sets = chosen(0.95 * beside_j, mac_tables=files, mac_supply=MacSupply(), clock_hz=1e9)
     assert sets is not None
     assert max(float(slow_last.delay_of(one.values).max()) for one in sets.values()) <= 0.9e-9
+
+
+class Counted:
+    """Progress that remembers its stages: title, steps, steps done."""
+
+    def __init__(self):
+        self.stages = []
+
+    def start(self, stage, total):
+        self.stages.append([stage, total, 0])
+
+    def advance(self, n=1, note=""):
+        self.stages[-1][2] += n
+
+    def done(self):
+        """Not needed."""
+
+
+class StoppedError(Exception):
+    """As if the process were killed."""
+
+
+class TestARunThatWasStopped:
+    @pytest.fixture(scope="class")
+    def whole(self, tmp_path_factory):
+        out = tmp_path_factory.mktemp("whole")
+        return fit_values(small(out, epochs=3)), out
+
+    @pytest.mark.parametrize("epochs", [0, 1, 2])
+    def test_goes_on_where_it_was(self, whole, tmp_path, epochs):
+        """Stopped after the choice, or after some epochs: what comes out is the same."""
+        result, _ = whole
+        asked = small(tmp_path, epochs=3)
+
+        class Killed(Counted):
+            def start(self, stage, total):
+                super().start(stage, total)
+                if stage == "Retraining" and epochs == 0:
+                    raise StoppedError
+
+            def advance(self, n=1, note=""):
+                super().advance(n)
+                if self.stages[-1][0] == "Retraining" and self.stages[-1][2] == epochs + 1:
+                    raise StoppedError  # when the next one is in the records, before its state is on disk
+
+        with pytest.raises(StoppedError):
+            fit_values(asked, Killed())
+        counted = Counted()
+        found = fit_values(replace(asked, resume=True), counted)
+        assert [stage for stage, _, _ in counted.stages] == ["Retraining", "Measuring the result"]
+        assert all(done == total for _, total, done in counted.stages)
+        assert (found.values, found.options, found.steps_j) == (result.values, result.options, result.steps_j)
+        assert found.accuracy_after == result.accuracy_after
+        records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+        assert [r["epoch"] for r in records if r["kind"] == "epoch"] == [0, 1, 2]
+        page = (tmp_path / "report.html").read_text()
+        assert all(name in page for name in ("Step by step", "Values of each layer", "Retraining"))
+        # Once more: nothing is left to do.
+        again = Counted()
+        assert fit_values(replace(asked, resume=True), again) == found
+        assert again.stages == []
+
+    def test_is_not_overwritten(self, whole):
+        with pytest.raises(RecordError, match="holds a run already: --resume goes on with it"):
+            fit_values(small(whole[1], epochs=3))
+        with pytest.raises(RecordError, match="holds another run, with options"):
+            fit_values(small(whole[1], epochs=3, budget=0.5, resume=True))
+
+
+def test_a_choice_that_failed_does_not_stand_in_the_way(tmp_path):
+    with pytest.raises(PassError):
+        fit_values(small(tmp_path, delays=(0.01,)))
+    assert fit_values(small(tmp_path)).budget_j > 0

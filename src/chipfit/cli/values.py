@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chipfit.cli.app import BUDGET_MISSED, app
+from chipfit.cli.app import BUDGET_MISSED, STOPPED, app
 from chipfit.cli.options import Json
-from chipfit.cli.screen import open_console, print_json, print_pairs, print_table
+from chipfit.cli.screen import ProgressBars, open_console, print_json, print_pairs, print_table, say
 
 if TYPE_CHECKING:
     from chipfit.search.values import ValuesResult
@@ -49,10 +49,11 @@ def values(
     nominal_v: Annotated[float, typer.Option(help="Nominal supply of the delay law.")] = 1.1,
     threshold_v: Annotated[float, typer.Option(help="Threshold voltage of the delay law.")] = 0.35,
     alpha: Annotated[float, typer.Option(help="Exponent of the delay law.")] = 1.3,
-    out: Annotated[Path, typer.Option(help="Folder for the model, its table and the result.")] = Path("out"),
+    out: Annotated[Path, typer.Option(help="Folder for the model, table, records and page.")] = Path("out"),
     data: Annotated[Path | None, typer.Option(help="Folder of the task's data.")] = None,
     epochs: Annotated[int | None, typer.Option(min=0, help="Epochs of retraining.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     as_json: Json = False,
 ) -> None:
     """Choose multiplier, weight values and supply voltage of a network together, and retrain it."""
@@ -76,8 +77,14 @@ def values(
         epochs=epochs,
         seed=seed,
         data=data,
+        resume=resume,
     )
-    result = fit_values(config)
+    with ProgressBars() as progress:
+        try:
+            result = fit_values(config, progress)
+        except KeyboardInterrupt:
+            say(f"stopped; what was done is in {out}: the same command with --resume goes on")
+            raise typer.Exit(STOPPED) from None
     print_json(result.to_json()) if as_json else _print(result)
     if not result.budget_met:
         raise typer.Exit(BUDGET_MISSED)
@@ -114,5 +121,6 @@ def _print(result: ValuesResult) -> None:
             ("test accuracy", f"{percent(result.accuracy_after)}, before {percent(result.accuracy_before)}"),
             ("model", str(result.model)),
             ("table", str(result.table)),
+            ("page", str(result.page)),
         ],
     )

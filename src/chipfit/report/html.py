@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from chipfit import units
 from chipfit.errors import RecordError
-from chipfit.report import gates, loads, nests, variants
+from chipfit.report import cheap_values, gates, loads, nests, variants
 from chipfit.report.charts import ORIGINS, Chart
 from chipfit.report.cost_charts import cost_charts, variants_front
 from chipfit.report.fit_charts import charts
@@ -178,6 +178,34 @@ def render_gates(document: Mapping[str, Any]) -> str:
         fastest=values(quickest[: gates.named(document)]),
         everything=values(range(len(order))),
         facts=gates.facts(document),
+    )
+
+
+def write_values(document: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Write the page of a network of cheap weight values, and say where it is.
+
+    Args:
+        document: of `chipfit values --json`.
+        epochs: the records of its retraining.
+        path: the file.
+
+    Raises:
+        RecordError: the page cannot be written.
+    """
+    write_atomically(path, render_values(document, epochs).encode())
+    return path
+
+
+def render_values(document: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The page of a network of cheap weight values."""
+    return page(
+        "cheap_values.html",
+        {chart.name: chart for chart in cheap_values.charts(document, epochs)},
+        document=document,
+        summary=cheap_values.summary(document),
+        amounts=cheap_values.amounts(document),
+        rows=cheap_values.rows(document),
+        tried=cheap_values.tried(document),
     )
 
 

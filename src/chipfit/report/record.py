@@ -18,6 +18,12 @@ A record has a `kind`, and fields by kind:
                memory}, accuracy_before, accuracy_after (test), test_images, agreement (ONNX Runtime
                against torch), model (file name), cost (full document), recipe, choices, seconds
     note       text
+
+Those of `chipfit values` are `run` (without a target), `epoch`, and
+
+    chosen     multiplier, delay, largest_activation, supply_v, sets {layer: [values, bounds]}, options [{…}],
+               steps_j {step: energy}, budget_j, accuracy_before (test)
+    result     the document of `chipfit values --json`
 """
 
 from __future__ import annotations
@@ -30,7 +36,7 @@ from typing import Any
 
 from chipfit.errors import RecordError
 
-KINDS = ("run", "original", "sensitivity", "asked", "candidate", "epoch", "final", "note")
+KINDS = ("run", "original", "sensitivity", "asked", "candidate", "epoch", "final", "note", "chosen", "result")
 
 
 class Records:

@@ -15,11 +15,9 @@ Every step is in the records as soon as it is done; a run that finds its records
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import joblib
@@ -33,7 +31,7 @@ from chipfit.compress.weights import RestrictWeights
 from chipfit.cost.base import CostReport
 from chipfit.cost.mac import settled
 from chipfit.cost.mapping.analytical import Analytical
-from chipfit.errors import ExportError, RecordError
+from chipfit.errors import ExportError
 from chipfit.export.onnx import Agreement, agreement, export
 from chipfit.hardware.load import load_target
 from chipfit.hardware.target import Target
@@ -52,6 +50,7 @@ from chipfit.search.candidates import (
 )
 from chipfit.search.cheap_values import values_within
 from chipfit.search.config import FitConfig, FitResult, Progress, Silent
+from chipfit.search.opening import begin, opened
 from chipfit.search.retrain import CALIBRATION, Job, build, retrain, watching
 from chipfit.search.sensitivity import Probe, measure, probes, weight_codes
 from chipfit.search.space import Choice, Group, Space, cost_tables, stored_difference, stored_tensors
@@ -110,7 +109,10 @@ class Run:
         """A new run in an empty folder, or an old one to go on with."""
         budget, target = parse_budget(config.budget), load_target(config.target)
         task = load_task(config.task, config.data, config.seed)
-        records = _open_records(config, budget)
+        asked = _asked(config, budget)
+        records = opened(config.out, asked, resume=config.resume)
+        if not records.last("run"):
+            begin(records, asked)
         return cls(config, budget, target, task, records, progress)
 
     def price(self, model: nn.Module, name: str) -> tuple[CostReport, bytes]:
@@ -433,10 +435,9 @@ def _quantities(cost: Mapping[str, Any]) -> dict[str, float]:
     return {quantity: float(totals[key]) for quantity, key in keys.items()}
 
 
-def _open_records(config: FitConfig, budget: Budget) -> Records:
-    """The records of this run: new ones, or with `resume` those that are there."""
-    records = Records(config.out / "records.jsonl")
-    asked = {
+def _asked(config: FitConfig, budget: Budget) -> dict[str, Any]:
+    """What a run was asked, in plain data."""
+    return {
         "task": config.task,
         "target": config.target,
         "budget": budget.to_json(),
@@ -449,27 +450,3 @@ def _open_records(config: FitConfig, budget: Budget) -> Records:
         },
         "seed": config.seed,
     }
-    try:
-        (config.out / "checkpoints").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecordError(f"cannot write to {config.out}: {error.strerror}") from error
-    records.mend()
-    if not records.path.exists() or not records.read():
-        packages = ("chipfit", "torch", "onnx", "onnxruntime", "numpy", "scipy")
-        records.append(
-            "run",
-            **asked,
-            versions={"python": platform.python_version(), **{p: version(p) for p in packages}},
-            started=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        )
-        return records
-    if not config.resume:
-        raise RecordError(
-            f"{config.out} holds a run already: --resume goes on with it, or choose another --out"
-        )
-    first = records.read()[0]
-    different = [key for key, value in asked.items() if first.get(key) != value]
-    if different:
-        was = ", ".join(f"{key} {first.get(key)} (now {asked[key]})" for key in different)
-        raise RecordError(f"{config.out} holds another run, with {was}: choose another --out")
-    return records

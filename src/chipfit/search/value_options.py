@@ -5,10 +5,11 @@ for each of them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ class ValuesConfig:
         epochs: of retraining; None for the task's.
         seed: of everything that is random.
         data: folder of the task's data.
+        resume: go on with the run in the folder.
     """
 
     task: str
@@ -69,6 +71,7 @@ class ValuesConfig:
     epochs: int | None = None
     seed: int = 0
     data: Path | None = None
+    resume: bool = False
 
     def __post_init__(self) -> None:
         if not self.budget > 0:
@@ -80,6 +83,15 @@ class ValuesConfig:
         wrong = [share for share in self.activations if not 0 < share <= 1]
         if wrong:
             raise PassError(f"largest activations must be above 0 and at most 1, got {wrong[0]:g}")
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What a run is asked, in plain data."""
+        apart = ("task", "seed", "out", "resume", "data")
+        given = {name: value for name, value in asdict(self).items() if name not in apart}
+        plain = {n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}  # pyright: ignore[reportUnknownArgumentType]
+        data = None if self.data is None else str(self.data)
+        return {"task": self.task, "options": {**plain, "data": data}, "seed": self.seed}
 
     @property
     def whole(self) -> int:
@@ -202,16 +214,21 @@ def options(
     config: ValuesConfig,
     budget_j: float,
     hurt: Mapping[int, float],
+    advance: Callable[[], None] = lambda: None,
 ) -> list[Option]:
     """Every multiplier, bound on delay and largest activation, and values of least damage inside the budget.
 
-    `hurt` is the damage of each largest activation.
+    `hurt` is the damage of each largest activation; `advance` is called after each of them.
     """
     slowest_s = {style: max(timing.whole.delay_s) for style, timing in timings.items()}
     period_s = config.period_s or max(slowest_s.values()) * (1 + config.margin)
     found: list[Option] = []
     reasons: list[str] = []
-    for style, share, largest in itertools.product(timings, config.delays, config.largest):
+    for number, (style, share, largest) in enumerate(
+        itertools.product(timings, config.delays, config.largest)
+    ):
+        if number:
+            advance()
         layers = operands.layers(energies[style], config.bits, gated=config.gated)
         limit_s = share * slowest_s[style]
         try:

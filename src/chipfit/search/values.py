@@ -6,7 +6,9 @@
    in time and whose energy, at the voltage that the bound allows, is inside the budget (`value_options`). The
    choice of least damage is taken.
 4. The model is retrained with these values, its operands are measured anew, and it is exported beside the
-   table of its multiplier, which a target can name as its `mac_table`.
+   table of its multiplier, which a target can name as its `mac_table`, and a page.
+
+What was chosen and every epoch are in the records at once; with `resume` a run goes on from them.
 
 The clock is the same for all: the slowest weight of the slowest multiplier, with the margin, just fits a
 period at the nominal voltage, unless `period_s` says otherwise. Energy is that of the gates of
@@ -18,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ from chipfit.compress.base import PassContext, apply_recipe
 from chipfit.compress.graph import nest_layers, traced
 from chipfit.compress.levels import RestrictActivations
 from chipfit.compress.quantize import Quantize
-from chipfit.compress.values import HEADROOM
+from chipfit.compress.values import HEADROOM, ValueSet
 from chipfit.compress.weights import RestrictWeights
 from chipfit.cost.gates.effort import embedded_library
 from chipfit.cost.gates.generate import MacDesign, generate_mac
@@ -39,9 +42,11 @@ from chipfit.cost.gates.table import WeightTable, save_table
 from chipfit.errors import PassError
 from chipfit.export.onnx import export
 from chipfit.hardware.voltage import Supply
-from chipfit.report.record import write_atomically
+from chipfit.report.record import Records, write_atomically
+from chipfit.search.config import Progress, Silent
+from chipfit.search.opening import begin, opened
 from chipfit.search.value_options import Operands, Option, Timing, ValuesConfig, options
-from chipfit.train.finetune import FineTuning, divergence, finetune, outputs_of
+from chipfit.train.finetune import FineTuning, divergence, finetune, judge, outputs_of
 from chipfit.train.task import Task, inputs_of, load_task
 
 CALIBRATION, IMAGES = 256, 32
@@ -68,6 +73,7 @@ class ValuesResult:
     options: tuple[Mapping[str, Any], ...]
     model: Path
     table: Path
+    page: Path
 
     @property
     def budget_met(self) -> bool:
@@ -76,90 +82,236 @@ class ValuesResult:
 
     def to_json(self) -> dict[str, Any]:
         """The document of `chipfit values --json`."""
-        found = {**asdict(self), "model": str(self.model), "table": str(self.table)}
-        return {**found, "budget_met": self.budget_met}
+        files = {name: str(getattr(self, name)) for name in ("model", "table", "page")}
+        return {**asdict(self), **files, "budget_met": self.budget_met}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ValuesResult:
+        """The result that `to_json` wrote."""
+        found: dict[str, Any] = {key: value for key, value in data.items() if key != "budget_met"}
+        found |= {name: Path(data[name]) for name in ("model", "table", "page")}
+        found["values"] = {name: tuple(values) for name, values in data["values"].items()}
+        found["options"] = tuple(data["options"])
+        return cls(**found)
 
 
-def fit_values(config: ValuesConfig) -> ValuesResult:
-    """Choose multiplier, values and voltage, retrain, and write model, table and result.
+def fit_values(config: ValuesConfig, progress: Progress | None = None) -> ValuesResult:
+    """Choose multiplier, values and voltage, retrain, and write model, table, page and result.
 
     Raises:
-        ChipfitError: the task or an option is not usable, or no values meet the budget.
+        ChipfitError: the task or an option is not usable, no values meet the budget, or the folder holds
+            another run.
     """
     torch.set_num_threads(1)
-    task = load_task(config.task, config.data, config.seed)
-    original = traced(task.model)
-    context = PassContext(calibration=inputs_of(task.validation, CALIBRATION))
-    inputs = inputs_of(task.probe or task.train, IMAGES)
-    widths = tuple((name, config.bits, config.bits) for name in nest_layers(original))
-    quantised = Quantize(bits=widths).apply(original, context)
-    before = Operands(quantised, inputs, seed=config.seed)
-    library = embedded_library(config.library)
-    units = {style: _unit(style, config) for style in config.multipliers}
-    timings = {style: Timing.of(unit, library, before, config) for style, unit in units.items()}
-    energies = {s: layer_energies(u, library, before.streams, seed=config.seed) for s, u in units.items()}
-    first = config.multipliers[0]
-    whole_j = before.energy_j(energies[first], gated=False)
-    fewer = {largest: _fewer(before, largest, config) for largest in config.largest}
-    hurt = {largest: _damage(quantised, a_pass, context) for largest, a_pass in fewer.items()}
-    found = options(before, energies, timings, config, HEADROOM * config.budget * whole_j, hurt)
-    chosen = min(found, key=lambda option: option.damage)
-    if chosen.sets is None:
-        raise PassError(
-            f"no multiplier has values that take at most {config.budget:.3g} of the original's energy"
+    records = opened(config.out, config.asked, resume=config.resume)
+    finished = records.last("result")
+    if finished is not None:
+        return ValuesResult.from_json(finished["document"])
+    run = _Run(config, records, progress or Silent())
+    chosen = run.chosen()
+    return run.written(chosen, run.retrained(chosen))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """What was chosen before retraining."""
+
+    multiplier: str
+    delay: float
+    largest_activation: int
+    supply_v: float
+    sets: Mapping[str, ValueSet]
+    options: tuple[Mapping[str, Any], ...]
+    budget_j: float
+    steps_j: Mapping[str, float]
+    accuracy_before: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `from_json` reads back equal."""
+        return {**asdict(self), "sets": {n: [list(s.values), list(s.bounds)] for n, s in self.sets.items()}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> _Chosen:
+        """What `to_json` wrote."""
+        found: dict[str, Any] = dict(data)
+        found["sets"] = {n: ValueSet(values=tuple(v), bounds=tuple(b)) for n, (v, b) in data["sets"].items()}
+        found["options"] = tuple(data["options"])
+        return cls(**found)
+
+
+class _Run:
+    """One run: what it was asked, what it has, and where its records are."""
+
+    def __init__(self, config: ValuesConfig, records: Records, progress: Progress) -> None:
+        self.config, self.records, self.progress = config, records, progress
+        self.task: Task = load_task(config.task, config.data, config.seed)
+        self.original = traced(self.task.model)
+        self.context = PassContext(calibration=inputs_of(self.task.validation, CALIBRATION))
+        self.inputs = inputs_of(self.task.probe or self.task.train, IMAGES)
+        self.library = embedded_library(config.library)
+        self.units = {style: _unit(style, config) for style in config.multipliers}
+
+    @cached_property
+    def quantised(self) -> nn.Module:
+        """The original at the width that was asked."""
+        widths = tuple((name, self.config.bits, self.config.bits) for name in nest_layers(self.original))
+        return Quantize(bits=widths).apply(self.original, self.context)
+
+    @cached_property
+    def before(self) -> Operands:
+        """What multipliers see of it."""
+        return Operands(self.quantised, self.inputs, seed=self.config.seed)
+
+    def energies(self, multiplier: str, operands: Operands) -> dict[str, LayerEnergy]:
+        """What a multiplier takes for such operands, by layer."""
+        return layer_energies(self.units[multiplier], self.library, operands.streams, seed=self.config.seed)
+
+    def timing(self, multiplier: str) -> Timing:
+        """How late a multiplier is."""
+        return Timing.of(self.units[multiplier], self.library, self.before, self.config)
+
+    def chosen(self) -> _Chosen:
+        """What is chosen before retraining, or what was."""
+        known = self.records.last("chosen")
+        if known is not None:
+            return _Chosen.from_json({key: value for key, value in known.items() if key != "kind"})
+        config, styles = self.config, self.config.multipliers
+        self.progress.start("Pricing and timing multipliers", 2 * len(styles))
+        energies: dict[str, dict[str, LayerEnergy]] = {}
+        timings: dict[str, Timing] = {}
+        for style in styles:
+            energies[style] = self.energies(style, self.before)
+            self.progress.advance()
+            timings[style] = self.timing(style)
+            self.progress.advance()
+        self.progress.done()
+        whole_j = self.before.energy_j(energies[styles[0]], gated=False)
+        hurt = {largest: self._damage(self._fewer(largest)) for largest in config.largest}
+        self.progress.start("Choosing values", len(styles) * len(config.delays) * len(config.largest))
+        found = options(
+            self.before,
+            energies,
+            timings,
+            config,
+            HEADROOM * config.budget * whole_j,
+            hurt,
+            self.progress.advance,
         )
-    model = apply_recipe([fewer[chosen.largest], RestrictWeights.of(chosen.sets)], quantised, context)
-    _retrain(model, original, task, config)
-    after = Operands(model, inputs, seed=config.seed)
-    own = layer_energies(units[chosen.multiplier], library, after.streams, seed=config.seed)
-    scale = chosen.supply.energy_scale
-    steps_j = {
-        f"{config.bits}-bit original on {first}": whole_j,
-        f"original on {chosen.multiplier}": before.energy_j(energies[chosen.multiplier], gated=False),
-        "zero gating": before.energy_j(energies[chosen.multiplier], gated=config.gated),
-        "values, retrained": after.energy_j(own, gated=config.gated),
-        "voltage": after.energy_j(own, gated=config.gated) * scale,
-    }
-    config.out.mkdir(parents=True, exist_ok=True)
-    timed = timings[chosen.multiplier].table(chosen.largest)
-    table = _table(timed, own, after, chosen.supply, gated=config.gated)
-    data = export(model, inputs[:1], name=f"{task.name}-values")
-    write_atomically(config.out / "model.onnx", data)
-    result = ValuesResult(
-        task=config.task,
-        multiplier=chosen.multiplier,
-        delay=chosen.delay,
-        largest_activation=chosen.largest,
-        supply_v=chosen.supply.supply_v,
-        budget_j=config.budget * whole_j,
-        energy_j=steps_j["voltage"],
-        steps_j=steps_j,
-        accuracy_before=_accuracy(quantised, task),
-        accuracy_after=_accuracy(model, task),
-        values={name: one.values for name, one in chosen.sets.items()},
-        options=tuple(_told(option) for option in found),
-        model=config.out / "model.onnx",
-        table=save_table(table, config.out / "table.json"),
-    )
-    document = json.dumps(result.to_json(), indent=1).encode()
-    write_atomically(config.out / "values.json", document + b"\n")
-    return result
+        self.progress.done()
+        best = min(found, key=lambda option: option.damage)
+        if best.sets is None:
+            raise PassError(
+                f"no multiplier has values that take at most {config.budget:.3g} of the original's energy"
+            )
+        own = energies[best.multiplier]
+        chosen = _Chosen(
+            multiplier=best.multiplier,
+            delay=best.delay,
+            largest_activation=best.largest,
+            supply_v=best.supply.supply_v,
+            sets=best.sets,
+            options=tuple(_told(option) for option in found),
+            budget_j=config.budget * whole_j,
+            steps_j={
+                f"{config.bits}-bit original on {styles[0]}": whole_j,
+                f"original on {best.multiplier}": self.before.energy_j(own, gated=False),
+                "zero gating": self.before.energy_j(own, gated=config.gated),
+            },
+            accuracy_before=_accuracy(self.quantised, self.task),
+        )
+        if not self.records.last("run"):
+            begin(self.records, config.asked)
+        self.records.append("chosen", **chosen.to_json())
+        return chosen
 
+    def _fewer(self, largest: int) -> RestrictActivations:
+        """The pass that leaves activations up to a code, where it is not the last one there is."""
+        fewer = largest < self.config.whole
+        names = [name for name, codes in self.before.codes.items() if fewer and not codes.zero_point]
+        return RestrictActivations(largest=tuple((name, largest) for name in names))
 
-def _fewer(operands: Operands, largest: int, config: ValuesConfig) -> RestrictActivations:
-    """The pass that leaves activations up to a code, where it is not the last one there is."""
-    fewer = largest < config.whole
-    names = [name for name, codes in operands.codes.items() if fewer and not codes.zero_point]
-    return RestrictActivations(largest=tuple((name, largest) for name in names))
+    def _damage(self, a_pass: RestrictActivations) -> float:
+        """How far a pass takes the outputs of the quantised model away."""
+        if not a_pass.largest:
+            return 0.0
+        models = (a_pass.apply(self.quantised, self.context), self.quantised)
+        with torch.no_grad():
+            outputs, wanted = (model.eval()(self.context.calibration) for model in models)
+        return float(divergence(outputs, wanted))
 
+    def retrained(self, chosen: _Chosen) -> nn.Module:
+        """The model with the values that were chosen, retrained to follow the original."""
+        steps = [self._fewer(chosen.largest_activation), RestrictWeights.of(chosen.sets)]
+        model = apply_recipe(steps, self.quantised, self.context)
+        epochs = self.task.epochs if self.config.epochs is None else self.config.epochs
+        if not epochs:
+            return model
+        teacher = self.original.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        wanted, _ = outputs_of(teacher, self.task.validation)
+        done = sum(record["kind"] == "epoch" for record in self.records.read())
+        self.progress.start("Retraining", epochs)
+        self.progress.advance(done)
 
-def _damage(model: nn.Module, a_pass: RestrictActivations, context: PassContext) -> float:
-    """How far a pass takes the outputs of a model away."""
-    if not a_pass.largest:
-        return 0.0
-    with torch.no_grad():
-        outputs, wanted = (one.eval()(context.calibration) for one in (a_pass.apply(model, context), model))
-    return float(divergence(outputs, wanted))
+        def noted(epoch: int, loss: float, averaged: nn.Module) -> None:
+            if self.records.last("epoch", epoch=epoch):
+                return  # this run was stopped before the state after this epoch was on the disk
+            found = judge(averaged, self.task.validation, wanted, self.task)
+            self.records.append(
+                "epoch",
+                epoch=epoch,
+                loss=loss,
+                accuracy_validation=found.metric,
+                loss_validation=found.loss,
+            )
+            self.progress.advance()
+
+        options = FineTuning(epochs=epochs, learning_rate=self.task.learning_rate)
+        checkpoint = self.config.out / "checkpoints" / "values.pt"
+        trained = finetune(model, teacher, self.task, options, checkpoint=checkpoint, after_epoch=noted)
+        self.progress.done()
+        return trained
+
+    def written(self, chosen: _Chosen, model: nn.Module) -> ValuesResult:
+        """Measure the operands of the retrained model, and write down what it is and takes."""
+        from chipfit.report.html import write_values
+
+        config, out = self.config, self.config.out
+        self.progress.start("Measuring the result", 3)
+        after = Operands(model, self.inputs, seed=config.seed)
+        own = self.energies(chosen.multiplier, after)
+        self.progress.advance()
+        supply = Supply(law=config.law, supply_v=chosen.supply_v)
+        retrained_j = after.energy_j(own, gated=config.gated)
+        energy_j = retrained_j * supply.energy_scale
+        timed = self.timing(chosen.multiplier).table(chosen.largest_activation)
+        save_table(_table(timed, own, after, supply, gated=config.gated), out / "table.json")
+        write_atomically(out / "model.onnx", export(model, self.inputs[:1], name=f"{self.task.name}-values"))
+        self.progress.advance()
+        result = ValuesResult(
+            task=config.task,
+            multiplier=chosen.multiplier,
+            delay=chosen.delay,
+            largest_activation=chosen.largest_activation,
+            supply_v=chosen.supply_v,
+            budget_j=chosen.budget_j,
+            energy_j=energy_j,
+            steps_j={**chosen.steps_j, "values, retrained": retrained_j, "voltage": energy_j},
+            accuracy_before=chosen.accuracy_before,
+            accuracy_after=_accuracy(model, self.task),
+            values={name: one.values for name, one in chosen.sets.items()},
+            options=chosen.options,
+            model=out / "model.onnx",
+            table=out / "table.json",
+            page=out / "report.html",
+        )
+        document = result.to_json()
+        write_atomically(out / "values.json", json.dumps(document, indent=1).encode() + b"\n")
+        epochs = [record for record in self.records.read() if record["kind"] == "epoch"]
+        write_values(document, epochs, result.page)
+        self.records.append("result", document=document)
+        self.progress.advance()
+        self.progress.done()
+        return result
 
 
 def _told(option: Option) -> dict[str, Any]:
@@ -214,13 +366,6 @@ def _table(
         clock_energy_j=scale * table.clock_energy_j,
         leakage_w=supply.leakage_scale * table.leakage_w,
     )
-
-
-def _retrain(model: nn.Module, original: nn.Module, task: Task, config: ValuesConfig) -> None:
-    epochs = task.epochs if config.epochs is None else config.epochs
-    teacher = original.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if epochs:
-        finetune(model, teacher, task, FineTuning(epochs=epochs, learning_rate=task.learning_rate))
 
 
 def _accuracy(model: nn.Module, task: Task) -> float:
