@@ -148,8 +148,7 @@ class Operands:
 class Option:
     """A multiplier, a bound on delay, the voltage it allows, and a largest activation; and values for them.
 
-    `energy_j` and `damage` are those before retraining, the energy with all activation codes; `sets` is None
-    where no values meet the budget.
+    `energy_j` and `damage` are those before retraining; `sets` is None where no values meet the budget.
     """
 
     multiplier: str
@@ -208,8 +207,8 @@ def _on_wires(largest: int, bits: int) -> range:
 
 
 def options(
-    operands: Operands,
-    energies: Mapping[str, Mapping[str, LayerEnergy]],
+    operands: Mapping[int, Operands],
+    energies: Mapping[tuple[str, int], Mapping[str, LayerEnergy]],
     timings: Mapping[str, Timing],
     config: ValuesConfig,
     budget_j: float,
@@ -218,7 +217,8 @@ def options(
 ) -> list[Option]:
     """Every multiplier, bound on delay and largest activation, and values of least damage inside the budget.
 
-    `hurt` is the damage of each largest activation; `advance` is called after each of them.
+    `operands` are those with each largest activation, `energies` what each multiplier takes for them, and
+    `hurt` is the damage of each; `advance` is called after each option.
     """
     slowest_s = {style: max(timing.whole.delay_s) for style, timing in timings.items()}
     period_s = config.period_s or max(slowest_s.values()) * (1 + config.margin)
@@ -229,11 +229,11 @@ def options(
     ):
         if number:
             advance()
-        layers = operands.layers(energies[style], config.bits, gated=config.gated)
+        layers = operands[largest].layers(energies[style, largest], config.bits, gated=config.gated)
         limit_s = share * slowest_s[style]
         try:
             supply = config.law.lowest(limit_s, period_s, margin=config.margin)
-            fast = _in_time(layers, timings[style], operands, largest, limit_s)
+            fast = _in_time(layers, timings[style], operands[largest], largest, limit_s)
         except (TargetError, PassError) as error:
             reasons.append(f"{style}, delay {share:g}: {error}")
             continue

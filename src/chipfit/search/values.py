@@ -176,20 +176,21 @@ class _Run:
         if known is not None:
             return _Chosen.from_json({key: value for key, value in known.items() if key != "kind"})
         config, styles = self.config, self.config.multipliers
-        self.progress.start("Pricing and timing multipliers", 2 * len(styles))
-        energies: dict[str, dict[str, LayerEnergy]] = {}
+        operands, hurt = self._bounded()
+        self.progress.start("Pricing and timing multipliers", len(styles) * (1 + len(operands)))
+        energies: dict[tuple[str, int], dict[str, LayerEnergy]] = {}
         timings: dict[str, Timing] = {}
         for style in styles:
-            energies[style] = self.energies(style, self.before)
-            self.progress.advance()
+            for largest, seen in operands.items():
+                energies[style, largest] = self.energies(style, seen)
+                self.progress.advance()
             timings[style] = self.timing(style)
             self.progress.advance()
         self.progress.done()
-        whole_j = self.before.energy_j(energies[styles[0]], gated=False)
-        hurt = {largest: self._damage(self._fewer(largest)) for largest in config.largest}
+        whole_j = self.before.energy_j(energies[styles[0], config.whole], gated=False)
         self.progress.start("Choosing values", len(styles) * len(config.delays) * len(config.largest))
         found = options(
-            self.before,
+            operands,
             energies,
             timings,
             config,
@@ -203,7 +204,7 @@ class _Run:
             raise PassError(
                 f"no multiplier has values that take at most {config.budget:.3g} of the original's energy"
             )
-        own = energies[best.multiplier]
+        own = energies[best.multiplier, config.whole]
         chosen = _Chosen(
             multiplier=best.multiplier,
             delay=best.delay,
@@ -230,14 +231,18 @@ class _Run:
         names = [name for name, codes in self.before.codes.items() if fewer and not codes.zero_point]
         return RestrictActivations(largest=tuple((name, largest) for name in names))
 
-    def _damage(self, a_pass: RestrictActivations) -> float:
-        """How far a pass takes the outputs of the quantised model away."""
-        if not a_pass.largest:
-            return 0.0
-        models = (a_pass.apply(self.quantised, self.context), self.quantised)
+    def _bounded(self) -> tuple[dict[int, Operands], dict[int, float]]:
+        """What multipliers see with each largest activation, and how far that takes the outputs away."""
+        operands, hurt = {self.config.whole: self.before}, {self.config.whole: 0.0}
         with torch.no_grad():
-            outputs, wanted = (model.eval()(self.context.calibration) for model in models)
-        return float(divergence(outputs, wanted))
+            wanted = self.quantised.eval()(self.context.calibration)
+        for largest in self.config.largest:
+            if largest < self.config.whole:
+                model = self._fewer(largest).apply(self.quantised, self.context).eval()
+                operands[largest] = Operands(model, self.inputs, seed=self.config.seed)
+                with torch.no_grad():
+                    hurt[largest] = float(divergence(model(self.context.calibration), wanted))
+        return operands, hurt
 
     def retrained(self, chosen: _Chosen) -> nn.Module:
         """The model with the values that were chosen, retrained to follow the original."""
