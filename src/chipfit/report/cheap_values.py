@@ -94,8 +94,8 @@ def _steps(document: Mapping[str, Any]) -> Chart:
              "line": {"color": CHOSEN, "width": 1.2, "dash": "dash"}}
         ],
         annotations=[
-            {"text": "budget", "x": limit, "y": 1, "yref": "paper", "showarrow": False, "xanchor": "left",
-             "yanchor": "top", "xshift": 4, "font": {"color": CHOSEN, "size": 12}}
+            {"text": "budget", "x": limit, "y": 1, "yref": "paper", "showarrow": False, "xanchor": "center",
+             "yanchor": "bottom", "font": {"color": CHOSEN, "size": 12}}
         ],
     )  # fmt: skip
     caption = "What each step leaves: multiplier, zeros that hold units still, values and retraining, supply."
