@@ -8,6 +8,8 @@ from chipfit.cost.gates.table import load_table, save_table
 from chipfit.cost.mac import mac_energy_j
 from chipfit.cost.mapping.analytical import Analytical
 from chipfit.cost.roofline import Roofline
+from chipfit.cost.sweep.axes import read_sweep
+from chipfit.cost.sweep.variants import price
 from chipfit.errors import TableError, TargetError
 from chipfit.hardware.load import load_target
 from chipfit.hardware.voltage import MacSupply
@@ -218,6 +220,11 @@ class TestOneMultiplierForANetwork:
         with pytest.raises(TableError, match="the unit has activations of 3 bits, layer 'layer' has 4"):
             Roofline().estimate(network, narrow)
 
+    def test_one_that_cannot_be_read_is_not_left_out(self, both, tmp_path):
+        gone = replace(both, mac_tables=(*both.mac_tables, str(tmp_path / "gone.json")))
+        with pytest.raises(TableError, match=r"there is no weight table .*gone.json"):
+            Roofline().estimate(Network(name="net", layers=(a_layer(((1, 8),)),)), gone)
+
 
 class TestSupply:
     @pytest.fixture
@@ -265,6 +272,27 @@ class TestSupply:
             f"{chip.mac_tables[0]}: the slowest weight value: a delay of 5.00 ns with a margin of 0 does not "
             "fit a period of 4.00 ns, not even at the nominal 1 V"
         )
+
+    def test_a_clock_that_leaves_too_little_time_is_no_variant(self, chip, tmp_path):
+        text = """
+            name: chip
+            source: toy
+            clock: 200 MHz
+            native_bits: 3
+            arithmetic: {multiply: 1 pJ, multiply_bits: 8, add: 1 pJ, add_bits: 8}
+            levels:
+              - {name: dram, word_bits: 8, energy: {access: 1 pJ}}
+              - {name: buffer, size: 1 KiB, word_bits: 8, energy: {access: 1 pJ}}
+            mac_table: table.json
+            mac_supply: {}
+        """
+        (tmp_path / "chip.yaml").write_text(text)
+        network = Network(name="net", layers=(a_layer(((3, 8),)),))
+        sweep = read_sweep(tmp_path / "chip.yaml", ["clock_mhz=100,200,300"])
+        slow, usual, fast = price(sweep, network, Roofline(), jobs=1).variants
+        assert slow.cost.energy_j < usual.cost.energy_j
+        assert fast.cost is None
+        assert "does not fit a period of 3.33 ns" in fast.error
 
     def test_a_fixed_voltage(self, chip):
         fixed = replace(chip, mac_supply=MacSupply(fixed_v=0.9))

@@ -292,6 +292,11 @@ class TestWhatStays:
     def test_it_is_said(self, toy, axis, notes):
         assert kept(read_sweep(toy, [axis])) == notes
 
+    def test_multipliers_are_supplied_as_the_clock_allows(self, toy):
+        toy.write_text(TOY + "mac_table: table.json\nmac_supply: {margin: 0.1}\n")
+        said = kept(read_sweep(toy, ["clock_mhz=100,200"]))
+        assert said[0] == "energies stay as they are at every clock: one supply voltage but of multipliers"
+
     def test_a_static_power_that_does_not_grow_with_the_chip_is_named(self, toy):
         toy.write_text(TOY + "static_power: 1 mW\n")
         assert "the static power is the same for all variants" in kept(read_sweep(toy, ["rows=8"]))

@@ -75,9 +75,10 @@ def settled(layers: Sequence[Layer], target: Target) -> tuple[Target, Multiplier
         return target, None
     found: list[tuple[float, Target, Multiplier]] = []
     reasons: list[str] = []
-    for file in target.mac_tables:
+    tables = {file: _table(file) for file in target.mac_tables}
+    for file, table in tables.items():
         try:
-            found.append(_settled(nests, target, file))
+            found.append(_settled(nests, target, file, table))
         except TableError as error:
             reasons.append(str(error))
     if not found:
@@ -86,9 +87,15 @@ def settled(layers: Sequence[Layer], target: Target) -> tuple[Target, Multiplier
     return one, multiplier
 
 
-def _settled(nests: Sequence[Layer], target: Target, file: str) -> tuple[float, Target, Multiplier]:
-    """The energy of all multiplications (J) with a multiplier, and what `settled` returns for it."""
-    table, supply = _table(file), target.mac_supply
+def _settled(
+    nests: Sequence[Layer], target: Target, file: str, table: WeightTable
+) -> tuple[float, Target, Multiplier]:
+    """The energy of all multiplications (J) with a multiplier, and what `settled` returns for it.
+
+    Raises:
+        TableError: it is too narrow, or too slow.
+    """
+    supply = target.mac_supply
     delay_s = max(float(_Weights.of(layer, table, file).delay_s.max()) for layer in nests)
     supply_v = table.supply_v
     if supply is not None:

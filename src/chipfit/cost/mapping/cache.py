@@ -74,7 +74,8 @@ _open = threading.local()
 
 def _database() -> sqlite3.Connection | None:
     """The database; None if there can be none. A child process opens its own."""
-    path, mine = place(), (os.getpid(), place())
+    path = place()
+    mine = os.getpid(), path
     if getattr(_open, "mine", None) != mine:
         _open.mine, _open.database = mine, None
         with contextlib.suppress(sqlite3.Error, OSError):

@@ -385,7 +385,8 @@ def _kept(sweep: Sweep, axis: Axis) -> Iterator[str]:
         else:
             yield f"the energy of an access of {name} follows its {what}: {level.source.partition(';')[0]}"
     if axis.key == "clock":
-        yield "energies stay as they are at every clock: one supply voltage"
+        but = "" if base.mac_supply is None or base.mac_supply.fixed_v is not None else " but of multipliers"
+        yield f"energies stay as they are at every clock: one supply voltage{but}"
         per_cycle = [
             level.name
             for i, level in enumerate(base.levels)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from chipfit.cost.base import AbstractEstimator, Cost
 from chipfit.cost.sweep.axes import Axis, Sweep, kept
-from chipfit.errors import ChipfitError, MappingError, TargetError, nearest
+from chipfit.errors import ChipfitError, MappingError, TableError, TargetError, nearest
 from chipfit.hardware.target import Target
 from chipfit.report.variants import COMPARED
 from chipfit.workload.network import Network
@@ -157,7 +157,7 @@ def _price(
     size, elements = capacity_bits(target), target.processing_elements
     try:
         report = estimator.estimate(network, target)
-    except (MappingError, TargetError) as error:
+    except (MappingError, TargetError, TableError) as error:
         variant = Variant(capacity_bits=size, processing_elements=elements, error=str(error))
         return index, _Outcome(variant=variant)
     variant = Variant(cost=report.total, capacity_bits=size, processing_elements=elements)
