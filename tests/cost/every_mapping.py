@@ -6,9 +6,9 @@ import math
 from hypothesis import strategies as st
 
 from chipfit.cost.mapping.evaluate import evaluate
-from chipfit.cost.mapping.mapper import split
 from chipfit.cost.mapping.model import Mapping
 from chipfit.cost.mapping.plan import stages, ways_to_hold
+from chipfit.cost.mapping.question import split
 from chipfit.hardware.target import TENSORS, Arithmetic, Array, MemoryLevel, Target
 from chipfit.workload.network import DIMENSIONS, Loops
 

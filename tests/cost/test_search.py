@@ -7,7 +7,7 @@ from every_mapping import everything, nests, targets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chipfit.cost.mapping import mapper
+from chipfit.cost.mapping import setting
 from chipfit.cost.mapping.evaluate import evaluate
 from chipfit.cost.mapping.mapper import find
 from chipfit.cost.mapping.model import RULES, MapSpace, Rules, Widths
@@ -97,16 +97,16 @@ def test_shortcuts_change_no_answer(target, objective, monkeypatch):
         return [find(nest, chip, widths, objective=objective, space=space) for nest in nests]
 
     quick = answers()
-    whole = mapper.plan_of
+    whole = setting.plan_of
 
     def without(*args):
         plan = whole(*args)
         return plan._replace(speed=plan.speed * 0, complete=False)
 
-    monkeypatch.setattr(mapper, "plan_of", without)
-    mapper.settings_of.cache_clear()
+    monkeypatch.setattr(setting, "plan_of", without)
+    setting.settings_of.cache_clear()
     slow = answers()
-    mapper.settings_of.cache_clear()
+    setting.settings_of.cache_clear()
     for one, other in zip(quick, slow, strict=True):
         if one.gap == other.gap == 0:
             assert one.score == pytest.approx(other.score, rel=1e-9)

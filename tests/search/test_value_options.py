@@ -45,8 +45,8 @@ def test_no_weight_settles_later_with_fewer_activation_codes(operands, tmp_path)
 def test_values_are_in_time_with_all_codes_where_inputs_are_signed(operands, tmp_path):
     asked = config(tmp_path, activations=(1.0, 0.2), delays=(0.9,))
     timing = Timing.of(UNIT, LIBRARY, operands, asked)
-    energies = {"booth": layer_energies(UNIT, LIBRARY, operands.streams)}
-    found = options(operands, energies, {"booth": timing}, asked, 1.0, {15: 0.0, 3: 0.25})
+    energies = dict.fromkeys([("booth", 15), ("booth", 3)], layer_energies(UNIT, LIBRARY, operands.streams))
+    found = options({15: operands, 3: operands}, energies, {"booth": timing}, asked, 1.0, {15: 0.0, 3: 0.25})
     assert [(one.largest, one.delay) for one in found] == [(15, 0.9), (3, 0.9)]
     limit_s = 0.9 * max(timing.whole.delay_s)
     for one in found:
