@@ -310,7 +310,7 @@ class TestARunThatWasStopped:
     def test_is_not_overwritten(self, whole):
         with pytest.raises(RecordError, match="holds a run already: --resume goes on with it"):
             fit_values(small(whole[1], epochs=3))
-        with pytest.raises(RecordError, match="holds another run, with options"):
+        with pytest.raises(RecordError, match=r"holds another run, with budget 0.3 \(now 0.5\): choose"):
             fit_values(small(whole[1], epochs=3, budget=0.5, resume=True))
 
 

@@ -36,12 +36,17 @@ def opened(out: Path, asked: Mapping[str, Any], *, resume: bool) -> Records:
         return records
     if not resume:
         raise RecordError(f"{out} holds a run already: --resume goes on with it, or choose another --out")
-    first = records.read()[0]
-    different = [key for key, value in asked.items() if first.get(key) != value]
+    known, now = _flat(records.read()[0]), _flat(asked)
+    different = [key for key, value in now.items() if known.get(key) != value]
     if different:
-        was = ", ".join(f"{key} {first.get(key)} (now {asked[key]})" for key in different)
+        was = ", ".join(f"{key} {known.get(key)} (now {now[key]})" for key in different)
         raise RecordError(f"{out} holds another run, with {was}: choose another --out")
     return records
+
+
+def _flat(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked, each option by itself."""
+    return {**{key: value for key, value in asked.items() if key != "options"}, **asked.get("options", {})}
 
 
 def begin(records: Records, asked: Mapping[str, Any]) -> None:
