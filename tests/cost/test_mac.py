@@ -49,6 +49,21 @@ DOCUMENT = {
 }
 
 
+def write_chip(folder, *lines, clock="200 MHz", native_bits=8):
+    """A chip.yaml of two memories, with more lines of its own."""
+    text = f"""
+name: chip
+source: toy
+clock: {clock}
+native_bits: {native_bits}
+arithmetic: {{multiply: 1 pJ, multiply_bits: 8, add: 1 pJ, add_bits: 8}}
+levels:
+  - {{name: dram, word_bits: 8, energy: {{access: 1 pJ}}}}
+  - {{name: buffer, size: 1 KiB, word_bits: 8, energy: {{access: 1 pJ}}}}
+"""
+    (folder / "chip.yaml").write_text("\n".join([text, *lines]))
+
+
 @pytest.fixture
 def target(tmp_path):
     path = tmp_path / "table.json"
@@ -149,18 +164,7 @@ def test_a_table_that_is_written_anew_is_read_anew(target, tmp_path):
 
 
 def test_a_target_names_its_table_beside_its_own_file(target, tmp_path):
-    text = """
-        name: chip
-        source: toy
-        clock: 1 MHz
-        native_bits: 8
-        arithmetic: {multiply: 1 pJ, multiply_bits: 8, add: 1 pJ, add_bits: 8}
-        levels:
-          - {name: dram, word_bits: 8, energy: {access: 1 pJ}}
-          - {name: buffer, size: 1 KiB, word_bits: 8, energy: {access: 1 pJ}}
-        mac_table: table.json
-    """
-    (tmp_path / "chip.yaml").write_text(text)
+    write_chip(tmp_path, "mac_table: table.json", clock="1 MHz")
     chip = load_target(tmp_path / "chip.yaml")
     assert chip.mac_tables == target.mac_tables
     assert type(chip).from_json(json.loads(json.dumps(chip.to_json()))).mac_tables == chip.mac_tables
@@ -274,19 +278,7 @@ class TestSupply:
         )
 
     def test_a_clock_that_leaves_too_little_time_is_no_variant(self, chip, tmp_path):
-        text = """
-            name: chip
-            source: toy
-            clock: 200 MHz
-            native_bits: 3
-            arithmetic: {multiply: 1 pJ, multiply_bits: 8, add: 1 pJ, add_bits: 8}
-            levels:
-              - {name: dram, word_bits: 8, energy: {access: 1 pJ}}
-              - {name: buffer, size: 1 KiB, word_bits: 8, energy: {access: 1 pJ}}
-            mac_table: table.json
-            mac_supply: {}
-        """
-        (tmp_path / "chip.yaml").write_text(text)
+        write_chip(tmp_path, "mac_table: table.json", "mac_supply: {}", native_bits=3)
         network = Network(name="net", layers=(a_layer(((3, 8),)),))
         sweep = read_sweep(tmp_path / "chip.yaml", ["clock_mhz=100,200,300"])
         slow, usual, fast = price(sweep, network, Roofline(), jobs=1).variants
@@ -304,19 +296,11 @@ class TestSupply:
             Roofline().estimate(Network(name="net", layers=(a_layer(((-4, 8),)),)), fixed)
 
     def test_in_a_file(self, tmp_path):
-        text = """
-            name: chip
-            source: toy
-            clock: 200 MHz
-            native_bits: 8
-            arithmetic: {multiply: 1 pJ, multiply_bits: 8, add: 1 pJ, add_bits: 8}
-            levels:
-              - {name: dram, word_bits: 8, energy: {access: 1 pJ}}
-              - {name: buffer, size: 1 KiB, word_bits: 8, energy: {access: 1 pJ}}
-            mac_table: [a.json, b.json]
-            mac_supply: {threshold: 300 mV, least: 0.7 V, alpha: 1.4, margin: 0.1}
-        """
-        (tmp_path / "chip.yaml").write_text(text)
+        write_chip(
+            tmp_path,
+            "mac_table: [a.json, b.json]",
+            "mac_supply: {threshold: 300 mV, least: 0.7 V, alpha: 1.4, margin: 0.1}",
+        )
         chip = load_target(tmp_path / "chip.yaml")
         assert chip.mac_tables == (str(tmp_path / "a.json"), str(tmp_path / "b.json"))
         assert chip.mac_supply == MacSupply(threshold_v=0.3, least_v=0.7, alpha=1.4, margin=0.1)
@@ -336,18 +320,7 @@ class TestSupply:
         ],
     )
     def test_a_supply_that_makes_no_sense(self, tmp_path, given, message):
-        text = f"""
-            name: chip
-            source: toy
-            clock: 200 MHz
-            native_bits: 8
-            arithmetic: {{multiply: 1 pJ, multiply_bits: 8, add: 1 pJ, add_bits: 8}}
-            levels:
-              - {{name: dram, word_bits: 8, energy: {{access: 1 pJ}}}}
-              - {{name: buffer, size: 1 KiB, word_bits: 8, energy: {{access: 1 pJ}}}}
-            mac_supply: {given}
-        """
-        (tmp_path / "chip.yaml").write_text(text)
+        write_chip(tmp_path, f"mac_supply: {given}")
         with pytest.raises(TargetError) as raised:
             load_target(tmp_path / "chip.yaml")
         assert message in str(raised.value)

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from chipfit.cli.screen import fail, say
+from chipfit.cli.screen import STOPPED, fail, say
 from chipfit.errors import ChipfitError
 
-BUDGET_MISSED, STOPPED = 3, 130
+BUDGET_MISSED = 3
 
 
 class _Said(logging.Handler):

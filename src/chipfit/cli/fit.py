@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chipfit.cli.app import BUDGET_MISSED, STOPPED, app
+from chipfit.cli.app import BUDGET_MISSED, app
 from chipfit.cli.options import Json, TargetOption
 from chipfit.cli.screen import (
-    ProgressBars,
     open_console,
     print_json,
     print_pairs,
-    say,
+    resumable,
 )
 
 if TYPE_CHECKING:
@@ -61,12 +60,7 @@ def fit(
         epochs=epochs,
         screening_epochs=screening_epochs,
     )
-    with ProgressBars() as progress:
-        try:
-            result = run(config, progress)
-        except KeyboardInterrupt:
-            say(f"stopped; what was done is in {out}: the same command with --resume goes on")
-            raise typer.Exit(STOPPED) from None
+    result = resumable(lambda progress: run(config, progress), out)
     print_json(result.to_json()) if as_json else _print_fit(result)
     if not result.budget_met:
         raise typer.Exit(BUDGET_MISSED)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-MISTAKE = 1
+MISTAKE, STOPPED = 1, 130
+
+_Result = TypeVar("_Result")
 
 _PIPE_WIDTH = 140  # columns of a table where the output is not a terminal
 
@@ -66,6 +69,16 @@ class ProgressBars:
         if self._bars and self._stage is not None:
             total = self._bars.tasks[self._bars.task_ids.index(self._stage)].total
             self._bars.update(self._stage, completed=total, note="")
+
+
+def resumable(run: Callable[[ProgressBars], _Result], out: Path) -> _Result:
+    """What a run with progress bars returns; stopped by Ctrl-C, it says how to go on."""
+    with ProgressBars() as progress:
+        try:
+            return run(progress)
+        except KeyboardInterrupt:
+            say(f"stopped; what was done is in {out}: the same command with --resume goes on")
+            raise typer.Exit(STOPPED) from None
 
 
 class LateBars:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chipfit.cli.app import BUDGET_MISSED, STOPPED, app
+from chipfit.cli.app import BUDGET_MISSED, app
 from chipfit.cli.options import Json
-from chipfit.cli.screen import ProgressBars, open_console, print_json, print_pairs, print_table, say
+from chipfit.cli.screen import open_console, print_json, print_pairs, print_table, resumable
 
 if TYPE_CHECKING:
     from chipfit.search.values import ValuesResult
@@ -79,12 +79,7 @@ def values(
         data=data,
         resume=resume,
     )
-    with ProgressBars() as progress:
-        try:
-            result = fit_values(config, progress)
-        except KeyboardInterrupt:
-            say(f"stopped; what was done is in {out}: the same command with --resume goes on")
-            raise typer.Exit(STOPPED) from None
+    result = resumable(lambda progress: fit_values(config, progress), out)
     print_json(result.to_json()) if as_json else _print(result)
     if not result.budget_met:
         raise typer.Exit(BUDGET_MISSED)
