@@ -55,7 +55,7 @@ def found(tmp_path_factory, exported):
 def test_what_is_chosen_hurts_least_of_all_options_inside_the_budget(found):
     result, _, _ = found
     inside = [o for o in result.options if o["damage"] is not None]
-    assert len(result.options) == 6  # two multipliers, three bounds
+    assert len(result.options) == 12  # two multipliers, three bounds, two largest activations
     assert all(o["energy_j"] <= result.budget_j for o in inside)
     best = min(inside, key=lambda o: o["damage"])
     assert (best["multiplier"], best["delay"]) == (result.multiplier, result.delay)

@@ -42,9 +42,9 @@ def values(
         str,
         typer.Option(
             metavar="SHARES",
-            help="Largest activations to try, of the largest code: with fewer, weights settle sooner.",
+            help="Largest activations to try, of the largest code: fewer codes cost less and settle sooner.",
         ),
-    ] = "1",
+    ] = "1,0.125",
     margin: Annotated[float, typer.Option(help="Margin of every delay (0.1: a tenth more).")] = 0.0,
     nominal_v: Annotated[float, typer.Option(help="Nominal supply of the delay law.")] = 1.1,
     threshold_v: Annotated[float, typer.Option(help="Threshold voltage of the delay law.")] = 0.35,

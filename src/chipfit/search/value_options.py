@@ -63,7 +63,7 @@ class ValuesConfig:
     size: int = 16
     gated: bool = True
     delays: tuple[float, ...] = (1.0, 0.9, 0.85)
-    activations: tuple[float, ...] = (1.0,)
+    activations: tuple[float, ...] = (1.0, 0.125)
     margin: float = 0.0
     period_s: float | None = None
     law: DelayLaw = field(default_factory=DelayLaw)
