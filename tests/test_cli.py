@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -276,6 +277,20 @@ class TestTargets:
         text = " ".join(run("targets", example).stdout.split())
         assert "level buffer holds input, weight, output; stationary weight level weights" in text
         assert "level weights holds weight; loops over G, K, C, R, S array" in text
+
+    @pytest.mark.parametrize(
+        ("supply", "said"),
+        [
+            ("", "MACs priced by a.json, b.json, the best for each network number"),
+            ("mac_supply: {}", "b.json, the best for each network; supply as low as weight values allow"),
+            ("mac_supply: {fixed: 900 mV}", "b.json, the best for each network; supply 0.9 V"),
+        ],
+    )
+    def test_tables_of_weight_values_are_named(self, tmp_path, monkeypatch, supply, said):
+        monkeypatch.chdir(tmp_path)
+        preset = resources.files("chipfit.hardware").joinpath("library", "eyeriss.yaml").read_text("utf-8")
+        Path("chip.yaml").write_text(f"{preset}\nmac_table: [a.json, b.json]\n{supply}\n")
+        assert said in " ".join(run("targets", "chip.yaml").stdout.split())
 
     def test_the_document_of_one_reads_back_equal(self):
         target = chipfit.Target.from_json(document("targets", "eyeriss"))

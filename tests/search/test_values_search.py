@@ -237,6 +237,12 @@ def test_values_voltage_and_multiplier_of_a_fit_are_chosen_together(found, tmp_p
     def chosen(limit_j, **options):
         return values_within(quantised, SAMPLES, replace(eye16(), **options), before, limit_j)
 
+    # A multiplier of three bits is no choice for weights of four.
+    few = {name: getattr(flat, name)[4:12] for name in ("energy_j", "delay_s", "bound_s")}
+    narrow = replace(flat, weight_bits=3, weights=tuple(range(-4, 4)), **few)
+    narrow_file = str(save_table(narrow, tmp_path / "narrow.json"))
+    assert chosen(flat_j, mac_tables=(narrow_file,)) is None
+    assert chosen(flat_j, mac_tables=(narrow_file, *files)) is not None
     less_j = beside_j + 0.7 * (flat_j - beside_j)
     assert chosen(less_j, mac_tables=files[:1]) is None
     assert chosen(less_j, mac_tables=files) == chosen(less_j, mac_tables=files[1:]) is not None

@@ -82,6 +82,13 @@ def _print_target(target: Target) -> None:
     ]
     if target.sparse is not None:
         pairs.append(("zeros", f"{target.sparse.text()} ({target.sources.get('sparse', target.source)})"))
+    if target.mac_tables:
+        text = ", ".join(target.mac_tables)
+        text += ", the best for each network" if len(target.mac_tables) > 1 else ""
+        if (supply := target.mac_supply) is not None:
+            falls = "as low as weight values allow" if supply.fixed_v is None else f"{supply.fixed_v:g} V"
+            text += f"; supply {falls}"
+        pairs.append(("MACs priced by", text))
     print_pairs(console, pairs)
     rows = [(number.key, number.source, number.text) for number in target.numbers()]
     print_table(console, ("number", "source", "value"), rows, left=2)

@@ -53,7 +53,6 @@ def values_within(
 
     Raises:
         TableError: a table of the target cannot be read.
-        PassError: a layer is wider than a table.
     """
     codes = layer_codes(model, inputs)
     hurt = damages(model, inputs, torch.Generator().manual_seed(0))
@@ -66,13 +65,15 @@ def values_within(
     found: list[tuple[float, dict[str, ValueSet]]] = []
     for file in target.mac_tables:
         table = load_table(Path(file))
+        if max(bits.values()) > table.weight_bits:
+            continue  # no weights of this network fit its multiplier
         energy_j = np.array(table.energy_j)
         layers = {name: layer_weights(codes[name], hurt[name], energy_j, bits[name]) for name in codes}
         macs = sum(layer.macs_per_weight * float(layer.counts.sum()) for layer in layers.values())
         for option in _options(layers, table, target):
-            least_j = (limit_j - rest_j) / option.energy_scale - macs * table.beside_j
+            most_j = (limit_j - rest_j) / option.energy_scale - macs * table.beside_j
             try:
-                sets = choose_within(option.layers, HEADROOM * least_j, size=size)
+                sets = choose_within(option.layers, HEADROOM * most_j, size=size)
             except PassError:
                 continue
             found.append((sum(layer.damage_with(sets[name]) for name, layer in layers.items()), sets))
