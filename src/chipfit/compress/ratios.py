@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint
 from torch import nn
 
 from chipfit.compress.balance import BalancedPrune, masks_of
@@ -26,6 +26,7 @@ from chipfit.compress.graph import nest_layers
 from chipfit.cost.sparse.estimator import SparseEstimator
 from chipfit.errors import PassError, nearest
 from chipfit.hardware.target import Target
+from chipfit.milp import milp
 from chipfit.workload.network import Network
 from chipfit.workload.zeros import Zeros, weight_shape
 

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint
 from scipy.sparse import coo_array
 
+from chipfit.milp import milp
 from chipfit.search.space import QUANTITY_ORDER, Choice, Group, LayerTable
 
 Losses = Mapping[tuple[str, str, int], float]
