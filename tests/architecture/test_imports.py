@@ -15,7 +15,7 @@ ROOT = Path(chipfit.__file__).parent
 #: Each may import itself and those before it. `report` stands low: it needs records and nothing else,
 #: and those who make a run write them. `testing` is for tests and for users' own estimators: no other
 #: package may need it.
-BASE = ("errors", "units", "jit")
+BASE = ("errors", "units", "jit", "milp")
 ORDER = (*BASE, "report", "workload", "hardware", "cost", "compress", "train", "export", "search")
 LAST = ("cli", "testing")
 
