@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from chipfit.compress import values
 from chipfit.compress.values import (
     MOST_LOST,
     LayerWeights,
@@ -176,6 +177,16 @@ def test_no_layer_is_left_with_nearly_nothing():
     assert layers["b"].lost_with(least) > MOST_LOST
     sets = choose_within(layers, 0.3 * sum(x.total_j for x in layers.values()), size=6)
     assert all(layer.lost_with(sets[name]) <= MOST_LOST for name, layer in layers.items())
+
+
+def test_values_that_lose_too_much_anyway_are_looked_at_once(monkeypatch):
+    layer = a_layer(0)
+    slow = within_delay(layer, np.linspace(1e-9, 2e-9, 16), 1.2e-9)  # -8 to -5 for weights up to 7
+    calls = []
+    monkeypatch.setattr(values, "choose", lambda *a, **k: calls.append(1) or choose(*a, **k))
+    with pytest.raises(PassError):
+        choose_within({"a": slow}, 1e-9, size=4)
+    assert len(calls) < 100
 
 
 def test_what_is_left_of_a_budget_is_used():

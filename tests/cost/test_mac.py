@@ -229,6 +229,12 @@ class TestOneMultiplierForANetwork:
         with pytest.raises(TableError, match=r"there is no weight table .*gone.json"):
             Roofline().estimate(Network(name="net", layers=(a_layer(((1, 8),)),)), gone)
 
+    def test_what_its_table_warns_of_is_said(self, target, tmp_path):
+        document = {**DOCUMENT, "warnings": ["delays hold for few activations"]}
+        (tmp_path / "table.json").write_text(json.dumps(document))
+        report = Roofline().estimate(Network(name="net", layers=(a_layer(((1, 8),)),)), target)
+        assert report.warnings == ("table.json: delays hold for few activations",)
+
 
 class TestSupply:
     @pytest.fixture

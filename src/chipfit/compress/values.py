@@ -30,10 +30,10 @@ from chipfit.errors import PassError
 from chipfit.jit import njit
 from chipfit.units import si
 
-#: Part of a budget that values are chosen for: retraining moves weights to dearer values, too.
+#: Part of a budget that values are chosen for: retraining moves weights to dearer values, too (ours).
 HEADROOM = 0.96
 #: Most that a layer may lose of what its weights do (`LayerWeights.lost_with`): damage says too little of a
-#: layer that has nearly nothing left.
+#: layer that has nearly nothing left (ours).
 MOST_LOST = 0.5
 #: Rounds of the search for the worth of a joule that meets a budget, and for the most pull of a layer.
 _ROUNDS, _HALVINGS = 40, 20
@@ -280,7 +280,7 @@ class _Chooser:
         damage = float(layer.damage.sum())
         pull = worth * layer.macs_per_weight * float(layer.counts.sum()) / damage if damage else 0.0
         found = choose(layer, size=self.size, pull=min(pull, self._most_pull.get(name, math.inf)))
-        if layer.lost_with(found) <= MOST_LOST:
+        if name in self._most_pull or layer.lost_with(found) <= MOST_LOST:
             return found
         low, high = 0.0, pull
         found = choose(layer, size=self.size, pull=0.0)

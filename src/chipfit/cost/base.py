@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -294,6 +295,8 @@ class AbstractEstimator(ABC):
                     f"{len(known)} are not known: priced as they are",
                 )
         target, multiplier = settled(placed.layers, target)
+        if multiplier is not None:
+            notes += tuple(f"{Path(multiplier.table).name}: {text}" for text in multiplier.warnings)
         notes += unknown_weights(placed.layers, target) + self.remarks(placed.layers, target)
         layers = tuple(self.costs(placed.layers, target, resident=resident))
         if unproven := [layer.gap for layer in layers if layer.gap > 0]:

@@ -42,7 +42,7 @@ _SPREAD = 1 / 4
 class Multiplier:
     """The multiplier of a network: the file of its table, its name there, and how many there were to choose
     from; its supply (V), and the latest change (s) of its sum with the network's weights, at the voltage of
-    the table.
+    the table. `warnings` are those of the table.
     """
 
     table: str
@@ -50,10 +50,13 @@ class Multiplier:
     choices: int
     supply_v: float
     delay_s: float
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The entry 'multiplier' of `chipfit cost --json`."""
-        return {**asdict(self), "table": Path(self.table).name, "text": str(self)}
+        found = {**asdict(self), "table": Path(self.table).name, "text": str(self)}
+        del found["warnings"]  # the report has them among its own
+        return found
 
     def __str__(self) -> str:
         file = Path(self.table).name
@@ -111,6 +114,7 @@ def _settled(
         choices=len(target.mac_tables),
         supply_v=supply_v,
         delay_s=delay_s,
+        warnings=table.warnings,
     )
     return sum(layer.macs * mac_energy_j(layer, one, 0) for layer in nests), one, multiplier
 

@@ -24,9 +24,7 @@ from chipfit.cost.base import CostReport
 from chipfit.cost.gates.table import WeightTable, load_table
 from chipfit.errors import PassError, TargetError
 from chipfit.hardware.target import Target
-
-#: Bounds on the delay of values that are tried, of the slowest value of the network's widths.
-DELAYS = (1.0, 0.9, 0.85)
+from chipfit.search.value_options import ValuesConfig
 
 
 def values_within(
@@ -89,14 +87,14 @@ class _Option:
 
 
 def _options(layers: Mapping[str, LayerWeights], table: WeightTable, target: Target) -> Iterator[_Option]:
-    """Each bound on delay that leaves values and that the clock has time for."""
+    """Each bound on delay, of the slowest value, that leaves values and that the clock has time for."""
     supply = target.mac_supply
     if supply is None:
         yield _Option(layers=layers, energy_scale=1.0)
         return
     delays = {name: table.delay_of(layer.values) for name, layer in layers.items()}
     slowest_s = max(float(delay_s.max()) for delay_s in delays.values())
-    for share in DELAYS:
+    for share in ValuesConfig.delays:
         limit_s = share * slowest_s
         try:
             scale = supply.at(limit_s, 1 / target.clock_hz, table.supply_v).energy_scale

@@ -218,17 +218,14 @@ def options(
     """Every multiplier, bound on delay and largest activation, and values of least damage inside the budget.
 
     `operands` are those with each largest activation, `energies` what each multiplier takes for them, and
-    `hurt` is the damage of each; `advance` is called after each option.
+    `hurt` is the damage of each; `advance` is called as each option is taken up.
     """
     slowest_s = {style: max(timing.whole.delay_s) for style, timing in timings.items()}
     period_s = config.period_s or max(slowest_s.values()) * (1 + config.margin)
     found: list[Option] = []
     reasons: list[str] = []
-    for number, (style, share, largest) in enumerate(
-        itertools.product(timings, config.delays, config.largest)
-    ):
-        if number:
-            advance()
+    for style, share, largest in itertools.product(timings, config.delays, config.largest):
+        advance()
         layers = operands[largest].layers(energies[style, largest], config.bits, gated=config.gated)
         limit_s = share * slowest_s[style]
         try:
