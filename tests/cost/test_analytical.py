@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chipfit.cost.mapping import analytical, mapper
+from chipfit.cost.mapping import answers, mapper
 from chipfit.cost.mapping.analytical import Analytical, describe
 from chipfit.cost.mapping.model import Mapping, MapSpace
 from chipfit.cost.mapping.plan import stages
@@ -123,7 +123,7 @@ def test_equal_packing_has_equal_mappings():
 def test_a_search_that_gives_up_says_how_far_the_best_may_be(monkeypatch, tmp_path):
     network, target = resolve("lenet5"), load_target("edge_npu")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # such answers are not for others
-    analytical._map.cache_clear()
+    answers.forget()
     monkeypatch.setattr(mapper, "EFFORT", 1.0)
     estimator = Analytical(space=MapSpace(ragged=False))
     report = estimator.estimate(network, target)
@@ -136,7 +136,7 @@ def test_a_search_that_gives_up_says_how_far_the_best_may_be(monkeypatch, tmp_pa
     )
     # The bounds hold: what a whole search of the same space finds is not below them.
     monkeypatch.undo()
-    analytical._map.cache_clear()
+    answers.forget()
     whole = estimator
     for quick, best in zip(report.layers, whole.estimate(network, target).layers, strict=True):
         if best.gap == 0 and quick.macs:

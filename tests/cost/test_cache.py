@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from chipfit.cost.mapping import analytical, cache, mapper
+from chipfit.cost.mapping import answers, cache, mapper
 from chipfit.cost.mapping.analytical import Analytical
 from chipfit.cost.mapping.cache import Known
 from chipfit.cost.mapping.model import Answer, Counts, Mapping
@@ -51,59 +51,63 @@ def never():
     raise AssertionError("it was known")
 
 
+def ask(question, search):
+    return cache.remembered([question], lambda missing: [search() for _ in missing])[0]
+
+
 def test_an_answer_is_found_once(home):
-    assert cache.remembered("question", lambda: ANSWER) == ANSWER
-    assert cache.remembered("question", never) == ANSWER
+    assert ask("question", lambda: ANSWER) == ANSWER
+    assert ask("question", never) == ANSWER
     assert home.is_file()
-    counts = cache.remembered("question", never).counts
+    counts = ask("question", never).counts
     assert counts.reads.tolist() == [[1.0, 2.0, 0.1]]
     assert counts.cycles == 9.0
 
 
 def test_another_question_is_asked_again(home):
-    cache.remembered("question", lambda: ANSWER)
+    ask("question", lambda: ANSWER)
     with pytest.raises(AssertionError, match="it was known"):
-        cache.remembered("another", never)
+        ask("another", never)
 
 
 def test_the_program_is_part_of_the_question(home, monkeypatch):
-    cache.remembered("question", lambda: ANSWER)
+    ask("question", lambda: ANSWER)
     monkeypatch.setattr(cache, "_program", lambda: "changed")
     with pytest.raises(AssertionError, match="it was known"):
-        cache.remembered("question", never)
+        ask("question", never)
 
 
 def test_a_deleted_cache_is_made_again(home):
-    cache.remembered("question", lambda: ANSWER)
+    ask("question", lambda: ANSWER)
     for file in home.parent.iterdir():
         file.unlink()
-    assert cache.remembered("other", lambda: ANSWER) == ANSWER
+    assert ask("other", lambda: ANSWER) == ANSWER
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"answer": 3}', '{"answer": {}}', "null"])
 def test_a_spoilt_entry_is_searched_again(home, text):
-    cache.remembered("question", lambda: ANSWER)
+    ask("question", lambda: ANSWER)
     with sqlite3.connect(home) as database:
         database.execute("UPDATE answers SET answer = ?", (text,))
-    assert cache.remembered("question", lambda: ANSWER) == ANSWER
+    assert ask("question", lambda: ANSWER) == ANSWER
 
 
 def test_a_file_that_is_no_database_does_no_harm(home):
     home.parent.mkdir()
     home.write_text("not a database, but long enough to be looked at as if it were one")
-    assert cache.remembered("question", lambda: ANSWER) == ANSWER
-    assert cache.remembered("question", lambda: ANSWER) == ANSWER
+    assert ask("question", lambda: ANSWER) == ANSWER
+    assert ask("question", lambda: ANSWER) == ANSWER
 
 
 def test_a_folder_that_cannot_be_made_does_no_harm(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert cache.remembered("question", lambda: ANSWER) == ANSWER
+    assert ask("question", lambda: ANSWER) == ANSWER
 
 
 def write_many(first):
     for number in range(first, first + 40):
-        cache.remembered(f"question {number}", lambda: ANSWER)
+        ask(f"question {number}", lambda: ANSWER)
 
 
 def test_several_processes_write_at_once(home):
@@ -117,18 +121,18 @@ def test_several_processes_write_at_once(home):
     with sqlite3.connect(home) as database:
         assert database.execute("SELECT count(*) FROM answers").fetchone() == (60,)
     for number in range(60):
-        assert cache.remembered(f"question {number}", never) == ANSWER
+        assert ask(f"question {number}", never) == ANSWER
 
 
 def test_a_layer_from_the_disk_costs_what_it_cost(home, monkeypatch):
     layer = load("lenet5").with_bits(8, 8).layers[0]
     target = load_target("eyeriss")
-    analytical._map.cache_clear()
+    answers.forget()
     first = Analytical().layer(layer, target)
-    analytical._map.cache_clear()
-    monkeypatch.setattr(mapper, "find", never)
+    answers.forget()
+    monkeypatch.setattr(mapper, "find_all", never)
     assert Analytical().layer(layer, target) == first
-    analytical._map.cache_clear()
+    answers.forget()
 
 
 WARM = """
@@ -142,7 +146,7 @@ print(*("numba" in sys.modules, "chipfit.cost.mapping.mapper" in sys.modules))
 
 
 def test_known_answers_need_no_compiled_code(home):
-    analytical._map.cache_clear()
+    answers.forget()
     Analytical().estimate(load("lenet5").with_bits(8, 8), load_target("eyeriss"))
     command, where = [sys.executable, "-c", WARM], {**os.environ, "XDG_CACHE_HOME": str(home.parent.parent)}
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=where)

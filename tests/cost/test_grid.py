@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from chipfit.cost.mapping import analytical
+from chipfit.cost.mapping import answers, mapper
 from chipfit.cost.mapping.analytical import Analytical
 from chipfit.cost.mapping.grid import grid
 from chipfit.cost.roofline import Roofline
@@ -37,7 +37,7 @@ def test_each_point_is_what_the_layer_costs_by_itself(objective):
     for i, layer in enumerate(layers):
         for j, weight in enumerate(BITS):
             for k, inputs in enumerate(BITS):
-                analytical._map.cache_clear()
+                answers.forget()
                 alone = Analytical(objective=objective).layer(at(layer, weight, inputs), target)
                 assert alone.gap == 0
                 energy, latency, dram = table[i, j, k]
@@ -49,10 +49,15 @@ def test_each_point_is_what_the_layer_costs_by_itself(objective):
 
 def test_settings_that_pack_alike_are_searched_once(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    analytical._map.cache_clear()
+    answers.forget()
     asked = []
-    find = analytical._find
-    monkeypatch.setattr(analytical, "_find", lambda *given: asked.append(given) or find(*given))
+    find = mapper.find_all
+
+    def noted(loops, target, cases, **how):
+        asked.extend(cases)
+        return find(loops, target, cases, **how)
+
+    monkeypatch.setattr(mapper, "find_all", noted)
     layers = [nest_layer(NESTS[1]), replace(nest_layer(NESTS[1]), name="again")]
     # 16-bit words: three, two, two, two values of 5, 6, 7, 8 bits; the sum of 64 products takes two words
     # (5 + 5 + 6 bits take one).
@@ -64,7 +69,7 @@ def test_settings_that_pack_alike_are_searched_once(monkeypatch, tmp_path):
     # are searched that may differ.
     grid(layers, load_target("eye3"), weight_bits=(6, 7, 8), activation_bits=(6, 7, 8))
     assert 2 <= len(asked) < 6  # six products of the widths
-    analytical._map.cache_clear()
+    answers.forget()
 
 
 def test_other_estimators_have_grids_too():

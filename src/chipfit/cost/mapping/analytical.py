@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from chipfit.cost.base import AbstractEstimator, Cost, LayerCost
 from chipfit.cost.mac import mac_energy_j
-from chipfit.cost.mapping import cache, model
+from chipfit.cost.mapping import model
+from chipfit.cost.mapping.answers import How, Job, answers
 from chipfit.cost.mapping.cache import Known
 from chipfit.cost.mapping.model import (
     OBJECTIVES,
@@ -30,8 +26,6 @@ from chipfit.cost.traffic import streamed, traffic_cost
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import TENSORS, Target
 from chipfit.workload.network import DIMENSIONS, Layer, Loops
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +89,10 @@ class Analytical(AbstractEstimator):
         """
         jobs = [_job(layer, layer.loops, target) if layer.loops is not None else None for layer in layers]
         first = {job: layer for job, layer in zip(reversed(jobs), reversed(layers), strict=True) if job}
-        how = _How(objective=self.objective, space=self.space, rules=self.rules, tolerance=self.tolerance)
-        answers = _answers(first, target, how, self.slower, self.progress)
-        found = {job: self._priced(first[job], job, known, target) for job, known in answers.items()}
+        how = How(objective=self.objective, space=self.space, rules=self.rules, tolerance=self.tolerance)
+        names = {job: layer.name for job, layer in first.items()}
+        known = answers(names, target, how, self.slower, self.progress)
+        found = {job: self._priced(first[job], job, one, target) for job, one in known.items()}
         return [
             traffic_cost(layer, target)
             if job is None
@@ -105,7 +100,7 @@ class Analytical(AbstractEstimator):
             for layer, job in zip(layers, jobs, strict=True)
         ]
 
-    def _priced(self, layer: Layer, job: _Job, known: Known, target: Target) -> LayerCost:
+    def _priced(self, layer: Layer, job: Job, known: Known, target: Target) -> LayerCost:
         return replace(
             _cost_of(layer, job, known, target),
             gap=known.answer.gap,
@@ -114,29 +109,7 @@ class Analytical(AbstractEstimator):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """All of a layer that its mapping depends on."""
-
-    loops: Loops
-    widths: Widths
-    mac_energy_j: float
-    streamed_words: int
-    streamed_energy_j: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _How:
-    """What is searched for, and how it is counted."""
-
-    objective: str
-    space: MapSpace
-    rules: Rules
-    tolerance: float
-    most_cycles: float = math.inf
-
-
-def _job(layer: Layer, loops: Loops, target: Target) -> _Job:
+def _job(layer: Layer, loops: Loops, target: Target) -> Job:
     accumulator_bits = target.accumulator_bits(layer.weight_bits, layer.input_bits, layer.exact_sum_bits)
     beside = streamed(layer, target)
     widths = Widths(
@@ -146,7 +119,7 @@ def _job(layer: Layer, loops: Loops, target: Target) -> _Job:
         partial_sum=accumulator_bits,
     )
     check_fits(layer.name, target, widths)
-    return _Job(
+    return Job(
         loops=loops,
         widths=widths,
         mac_energy_j=loops.macs * mac_energy_j(layer, target, accumulator_bits),
@@ -155,164 +128,7 @@ def _job(layer: Layer, loops: Loops, target: Target) -> _Job:
     )
 
 
-def _bare(target: Target) -> Target:
-    """The target less what no number depends on; hashable."""
-    return replace(target, name="", description="", source="", sources=None, mac_tables=(), mac_supply=None)
-
-
-def _answers(
-    jobs: Mapping[_Job, Layer],
-    target: Target,
-    how: _How,
-    slower: float,
-    progress: Callable[[int, int], None] | None,
-) -> dict[_Job, Known]:
-    """The mapping of each job, searched once for all that differ in nothing that matters to it."""
-    bare, word_bits = _bare(target), tuple({level.word_bits for level in target.levels})
-    alike: dict[_Job, dict[_Job, float]] = {}  # by what is left: energy that every mapping takes
-    for job in jobs:
-        widths = Widths(**{name: _widest_alike(bits, word_bits) for name, bits in vars(job.widths).items()})
-        rest = replace(job, widths=widths, mac_energy_j=0.0, streamed_energy_j=0.0)
-        alike.setdefault(rest, {})[job] = job.mac_energy_j + job.streamed_energy_j
-
-    def answer(rest: _Job) -> dict[float, Known]:
-        energies, wanted = alike[rest], how
-        try:
-            if math.isfinite(slower):
-                fastest = _map(rest, bare, replace(how, objective="latency"))
-                wanted = replace(how, most_cycles=slower * fastest.counts.cycles)
-            return _shared(rest, energies.values(), bare, wanted)
-        except MappingError:
-            # Searches are shared and know no names; whoever asked is told with them.
-            _find(rest, target, wanted, jobs[next(iter(energies))].name)
-            raise
-
-    done = itertools.count(1)
-
-    def counted(rest: _Job) -> dict[float, Known]:
-        found = answer(rest)
-        if progress is not None:
-            progress(next(done), len(alike))
-        return found
-
-    answers = _in_threads(counted, list(alike))
-    return {
-        job: known[energy]
-        for energies, known in zip(alike.values(), answers, strict=True)
-        for job, energy in energies.items()
-    }
-
-
-def _in_threads(answer: Callable[[_Job], _T], jobs: Sequence[_Job]) -> list[_T]:
-    """The answers in order, worked out on all processors that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = min(cores, len(jobs))
-    if threads < 2:
-        return [answer(job) for job in jobs]
-    pool = ThreadPoolExecutor(threads)
-    try:
-        return list(pool.map(answer, jobs))
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _shared(rest: _Job, energies: Iterable[float], bare: Target, how: _How) -> dict[float, Known]:
-    """Answers by the energy that every mapping takes (J), which decides nothing but for 'edp'.
-
-    There, the least of (fixed + e) * t over mappings is concave in what is fixed. So between two energies
-    it is at least what lies on the straight line, and a mapping that reaches the line needs no search.
-    """
-    order = sorted(set(energies))
-    if how.objective != "edp":
-        return dict.fromkeys(order, _map(rest, bare, how))
-    found = {e: _map(replace(rest, mac_energy_j=e), bare, how) for e in {order[0], order[-1]}}
-
-    def between(low: int, high: int) -> None:
-        if high - low < 2:
-            return
-        middle = (low + high) // 2
-        energy, ends = order[middle], (found[order[low]], found[order[high]])
-        part = (energy - order[low]) / (order[high] - order[low])
-        bounds = [known.answer.score / (1 + known.answer.gap) for known in ends]
-        least = bounds[0] + part * (bounds[1] - bounds[0])
-        scores = [(known.counts.energy_j + energy) * known.counts.cycles for known in ends]
-        better = ends[scores[1] < scores[0]]
-        gap = max(0.0, min(scores) / least - 1)
-        if gap > max(_ROUNDING, how.tolerance):
-            found[energy] = _map(replace(rest, mac_energy_j=energy), bare, how)
-        else:
-            gap = 0.0 if gap < _ROUNDING else gap
-            found[energy] = replace(better, answer=replace(better.answer, score=min(scores), gap=gap))
-        between(low, middle)
-        between(middle, high)
-
-    between(0, len(order) - 1)
-    return found
-
-
-#: Scores that differ by less are equal, as for the search.
-_ROUNDING = 1e-9
-
-
-#: Wider elements than any (bits).
-_WIDEST = 128
-
-
-def _widest_alike(bits: int, word_bits: tuple[int, ...]) -> int:
-    """The widest element of which as many fit a word of every memory.
-
-    >>> _widest_alike(6, (16, 64))  # two in 16 bits, ten in 64 bits
-    6
-    >>> _widest_alike(6, (16,))
-    8
-    >>> _widest_alike(20, (16,))  # two words
-    32
-    """
-
-    def fitting(width: int) -> list[int]:
-        return [word // width if width <= word else -(-width // word) for word in word_bits]
-
-    while fitting(bits + 1) == fitting(bits) and bits < _WIDEST:
-        bits += 1
-    return bits
-
-
-@functools.lru_cache(maxsize=65536)
-def _map(job: _Job, bare: Target, how: _How) -> Known:
-    return cache.remembered(repr((job, bare, how)), lambda: _find(job, bare, how, ""))
-
-
-def _find(job: _Job, target: Target, how: _How, label: str) -> Known:
-    from chipfit.cost.mapping.evaluate import evaluate
-    from chipfit.cost.mapping.mapper import find  # slow to import, and not needed for known answers
-
-    answer = find(
-        job.loops,
-        target,
-        job.widths,
-        objective=how.objective,
-        mac_energy_j=job.mac_energy_j,
-        streamed_words=job.streamed_words,
-        streamed_energy_j=job.streamed_energy_j,
-        label=label,
-        space=how.space,
-        most_cycles=how.most_cycles,
-        rules=how.rules,
-        tolerance=how.tolerance,
-    )
-    counts = evaluate(
-        answer.mapping,
-        job.loops,
-        target,
-        job.widths,
-        streamed_words=job.streamed_words,
-        rules=how.rules,
-    )
-    assert counts is not None, "the mapper returned a mapping that does not fit"
-    return Known(answer=answer, counts=counts)
-
-
-def _cost_of(layer: Layer, job: _Job, known: Known, target: Target) -> LayerCost:
+def _cost_of(layer: Layer, job: Job, known: Known, target: Target) -> LayerCost:
     counts, mapping = known.counts, known.answer.mapping
     arranged = divided(target, mapping.parts)
     parts, memory = stages(arranged), target.main_memory

@@ -12,6 +12,11 @@ Terms, besides those of `nest`:
   are chosen for the best. What is stationary in step g depends on the loops only through one factor of the
   tile further out (`visits`), so the bound is a minimum over multiples of the block, which a sweep along each
   dimension finds for all blocks at once.
+- *Lanes* are searches side by side: the nest with tensors held in one way, for one *case*, which is what is
+  asked (widths, energies, a cap on cycles). They share the lattice, the ways to unroll and the walk over cuts;
+  prices, room and bounds are a lane's own. Tables have lanes last, a few to a *part*, so that one instruction
+  works on several, and numbers of 32 bits: what they rule out is above the best by more than rounding, see
+  `search.LOOSE`.
 - The search takes the innermost array step first (blocks in the order of their bound), adds exact costs from
   the inside out, and drops what cannot beat the best so far. Complete mappings are priced by `nest.count`.
 
@@ -27,46 +32,81 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chipfit.cost.mapping.lanes import WIDTH, Lanes, lane_plan
 from chipfit.cost.mapping.lattice import Lattice, sweep, sweep_down
-from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Floats, Ints
-from chipfit.cost.mapping.nest import Chip
+from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Flags, Floats, Ints, Singles
 from chipfit.cost.mapping.plan import Plan
-from chipfit.cost.mapping.rows import words
 from chipfit.jit import inner as only_compiled
 from chipfit.jit import lean
 
 CLASSES = 6  # stationary: input, weight, output; the same with reuse that runs on outwards
 
+#: How often blocks are visited by loops that sums are added up in, rounded down: told apart where sums save.
+VISITED = (1, 2, 4, 16)
+
+
+class Inner(NamedTuple):
+    """What depends on the innermost memory and its array alone; lanes that are alike in it share a column.
+
+    of_lane: column of each lane. lane: one lane of each column. fits: 0 for tiles that fit the memory, else
+    infinity (tiles, columns). takes: [t, VISITED, i, column] least of what tiles that may be cut from block i take
+    in the memory if tensor t is stationary, less what copies of sums save (J); infinite if they do not reach it
+    with all processing elements. (Of the output only the first of VISITED.)
+    most: scratch (tiles, columns). least: scratch (8, sizes). prices: scratch (4, columns).
+    """
+
+    of_lane: Ints
+    lane: Ints
+    fits: Singles
+    takes: Singles
+    most: Singles
+    least: Floats
+    prices: Singles
+
 
 class Work(NamedTuple):
-    """Scratch of a search; `tiles` as in `Lattice`.
+    """Bounds, and scratch of a search; tiles as in `Lattice`, a lane by its part and its place there.
 
-    least: [step, i] bound of this step and those further out (groups, tiles).
-    within: [step, class, i] the same with this tensor stationary: its own links and those further out.
-    rest: [group, i] bound of all links with a child up to this group, given its tile; inf if it does not
-        fit (of the innermost group only that).
-    first: [t, i] links with a child in group 1 when t is stationary in step 0 (3, tiles).
-    words: [i] least words of the main memory for links with a child in group 1 (tiles).
-    slices: scratch (tiles). heap: [i] block indices (tiles). keys: their bounds (tiles).
+    least: [part, i, lane] bound of the innermost array step and those further out, given its block.
+    within: [step - 1, class, part, i, lane] with this tensor stationary: its own links and those further out
+        (of the main memory it follows from `slopes`: see `main_reach`).
+    rest: [group - 1, part, i, lane] bound of all links with a child up to this group, given its tile; infinite
+        if it does not fit (of the innermost group only that). roomy: tiles that fit it in any lane.
+    first: [t, part, i, lane] links with a child in group 1 when t is stationary in step 0.
+    words: [part, i, lane] least words of the main memory for links with a child in group 1.
+    floor: [part, i, lane] least cycles that memories need where i is the block of the innermost array.
+    slopes: [step, part, t, of blocks | of tiles, lane] prices of visits. spared: [step, part, once | a copy,
+        lane] what partial sums save. fans: [group, i] most processing elements that arrays of groups before can
+        have at work on tile i.
+    slices, step: scratch (tiles, lanes). prices: scratch (6, lanes). room: scratch (6, lanes or columns).
+    slope, spare: scratch (3, 2), (2). heap: [i] blocks. keys: their bounds, over the best.
     labels: [step, i, :] bound, energy, cycles, then what waits, as in `pricing.resolve`, and the price of a
         visit of a tensor whose reuse runs on outwards, counted for one visit (LABEL).
         label_at: tile, class, factors (8), tile of the innermost memory, way inside it.
     listed: [class, i, :] fixed cost, price of a visit, cycles, pending words (3), savings, whether anything
         waits; cycles of the memory further in, of this one, of the main memory, each fixed and for a visit;
-        of those still further in. seen: [step, tile, steps without adding up, :] energy,
-        cycles and what waits, of the best label; values: scratch (9). fans: [group, i]
-        most processing elements that arrays of groups before can have at work on tile i. floor: [i] least
-        cycles that memories need where i is the block of the innermost array (tiles).
-        slopes, spared: scratch (3, 2), (2).
-        listed_at: factors (8), tile, (of the first entry) how many, way inside.
+        of those still further in. listed_at: factors (8), tile, (of the first entry) how many, way inside.
+    seen: [step, tile, steps without adding up, :] energy, cycles and what waits, of the best label; values:
+        scratch (9).
     """
 
-    least: Floats
-    within: Floats
-    rest: Floats
-    first: Floats
-    words: Floats
-    slices: Floats
+    least: Singles
+    within: Singles
+    rest: Singles
+    roomy: Flags
+    first: Singles
+    words: Singles
+    floor: Singles
+    slopes: Singles
+    spared: Singles
+    saved: Singles
+    fans: Floats
+    slices: Singles
+    step: Singles
+    prices: Singles
+    room: Floats
+    slope: Floats
+    spare: Floats
     heap: Ints
     keys: Floats
     labels: Floats
@@ -75,30 +115,10 @@ class Work(NamedTuple):
     listed_at: Ints
     seen: Floats
     values: Floats
-    fans: Floats
-    floor: Floats
-    slopes: Floats
-    spared: Floats
-
-
-@only_compiled
-def _fit(group: int, plan: Plan, lattice: Lattice, chip: Chip, out: Floats) -> None:
-    """out[i] = 0 where tile i fits all memories of a group, else infinite."""
-    for i in range(out.shape[0]):
-        out[i] = 0.0
-        for stage in range(plan.stage_group.shape[0]):
-            if plan.stage_group[stage] != group:
-                continue
-            used = 0.0
-            for t in range(3):
-                if chip.holds[stage, t]:
-                    used += words(lattice.elements[t, i], chip.per_word[stage, t if t < 2 else 3])
-            if used > chip.capacity[stage]:
-                out[i] = np.inf
 
 
 @lean
-def fill_slopes(g: int, plan: Plan, lattice: Lattice, slopes: Floats, spared: Floats) -> None:
+def slopes_of(g: int, plan: Plan, lattice: Lattice, slopes: Floats, spared: Floats) -> None:
     """Prices of visits at step g: [tensor, of blocks | of tiles]; what partial sums save [once | a copy]."""
     whole = lattice.hull.shape[0] - 1
     for t in range(3):
@@ -120,30 +140,47 @@ def fill_slopes(g: int, plan: Plan, lattice: Lattice, slopes: Floats, spared: Fl
             spared[1] += unit * plan.fans[link, 1] * again
 
 
-class Inner(NamedTuple):
-    """What depends on the innermost memory and its array alone.
+@lean
+def fill_slopes(lanes: Lanes, lattice: Lattice, work: Work) -> None:
+    """Fill `slopes` and `spared` of all steps and lanes."""
+    for g in range(work.slopes.shape[0]):
+        for lane in range(lanes.case.shape[0]):
+            slopes_of(g, lane_plan(lanes, lane), lattice, work.slope, work.spare)
+            part, place = lane // WIDTH, lane % WIDTH
+            for t in range(3):
+                for k in range(2):
+                    work.slopes[g, part, t, k, place] = work.slope[t, k]
+            for k in range(2):
+                work.spared[g, part, k, place] = work.spare[k]
+            work.saved[part, place] = lanes.saved[lane]
 
-    fits: 0 for tiles that fit the memory, else infinity (tiles).
-    takes: [t, i] least of what tiles that may be cut from block i take in the memory if tensor t is
-        stationary (J); infinite if they do not reach it with all processing elements (3, tiles).
-    least: scratch (8, sizes). most: scratch (tiles).
-    """
 
-    fits: Floats
-    takes: Floats
-    least: Floats
-    most: Floats
-
-
-def inner_of(lattice: Lattice) -> Inner:
-    """Room for what depends on the innermost memory."""
-    tiles = lattice.hull.shape[0]
-    return Inner(
-        fits=np.empty(tiles),
-        takes=np.empty((3, tiles)),
-        least=np.empty(lattice.size.shape),
-        most=np.empty(tiles),
-    )
+@only_compiled
+def _fit(group: int, which: Ints, lanes: Lanes, lattice: Lattice, room: Floats, out: Singles) -> None:
+    """out[i, k] = 0 where tile i fits all memories of a group in lane which[k], else infinite."""
+    many = out.shape[1]
+    for i in range(out.shape[0]):
+        for k in range(many):
+            out[i, k] = 0.0
+    for stage in range(lanes.stage_group.shape[0]):
+        if lanes.stage_group[stage] != group:
+            continue
+        capacity = lanes.capacity[stage]
+        for k in range(many):
+            lane = which[k]
+            for t in range(3):
+                per_word = lanes.per_word[lane, stage, t if t < 2 else 3]
+                room[2 * t, k] = per_word if per_word > 0 else 1.0
+                room[2 * t + 1, k] = 1.0 if per_word > 0 else -per_word
+                if not lanes.holds[lane, stage, t]:
+                    room[2 * t + 1, k] = 0.0
+        for i in range(out.shape[0]):
+            inputs, weights, outputs = lattice.elements[0, i], lattice.elements[1, i], lattice.elements[2, i]
+            for k in range(many):
+                used = np.ceil(inputs / room[0, k]) * room[1, k]
+                used += np.ceil(weights / room[2, k]) * room[3, k]
+                used += np.ceil(outputs / room[4, k]) * room[5, k]
+                out[i, k] = np.inf if used > capacity else out[i, k]
 
 
 @only_compiled
@@ -152,255 +189,314 @@ def _reached(elements: int, lattice: Lattice, inner: Inner) -> None:
 
     It goes by iterations.
     """
-    least_extent = inner.least
+    least_extent, most = inner.least, inner.most
     for d in range(8):
         for j in range(lattice.many[d]):
             least_extent[d, j] = lattice.size[d, j]
             for pair in range(lattice.by_block[d, j], lattice.by_block[d, j + 1]):
                 extent = lattice.size[d, lattice.pair_tile[d, pair]] * lattice.pair_factor[d, pair]
                 least_extent[d, j] = min(least_extent[d, j], extent)
-    most = inner.most
     for i in range(most.shape[0]):
-        iterations = -1.0 if inner.fits[i] < np.inf else 0.0
+        iterations = -1.0
         for d in range(8):
             iterations *= lattice.size[d, lattice.at[d, i]]
-        most[i] = iterations
+        for k in range(most.shape[1]):
+            most[i, k] = iterations if inner.fits[i, k] < np.inf else 0.0
     for d in range(8):
         sweep_down(most, d, lattice)
     for i in range(most.shape[0]):
         needed = 1.0
         for d in range(8):
             needed *= least_extent[d, lattice.at[d, i]]
-        most[i] = 1.0 if needed <= -most[i] * elements else 0.0
+        needed *= 1 - 1e-6  # numbers of 32 bits
+        for k in range(most.shape[1]):
+            most[i, k] = 1.0 if needed <= -most[i, k] * elements else 0.0
 
 
 @lean
-def fill_inner(
-    plan: Plan, lattice: Lattice, chip: Chip, slopes: Floats, spared: Floats, inner: Inner
-) -> None:
-    """Fill `inner`; `slopes` and `spared` are those of the step of the innermost array."""
-    g = plan.last_stage.shape[0] - 2
-    elements = plan.sides[g, 0] * plan.sides[g, 1]
-    _fit(g + 1, plan, lattice, chip, inner.fits)
+def fill_inner(lanes: Lanes, lattice: Lattice, work: Work, inner: Inner) -> None:
+    """Fill `inner`, but for which lanes share a column."""
+    g = lanes.last_stage.shape[0] - 2
+    elements = lanes.sides[g, 0] * lanes.sides[g, 1]
+    for k in range(inner.lane.shape[0]):
+        lane = inner.lane[k]
+        part, place = lane // WIDTH, lane % WIDTH
+        for t in range(3):
+            inner.prices[t, k] = work.slopes[g, part, t, 1, place]
+        inner.prices[3, k] = work.spared[g, part, 1, place] + lanes.saved[lane]
+    _fit(g + 1, inner.lane, lanes, lattice, work.room, inner.fits)
     _reached(elements, lattice, inner)
-    visits = lattice.visits
     for o in range(3):
-        takes = inner.takes[o]
-        for i in range(takes.shape[0]):
-            total = inner.fits[i]
-            if o != INPUT:
-                total += lattice.hull[i] * visits[INPUT, i] * slopes[INPUT, 1]
-            if o != WEIGHT:
-                total += visits[WEIGHT, i] * slopes[WEIGHT, 1]
-            if o != OUTPUT:
-                total += visits[OUTPUT, i] * slopes[OUTPUT, 1]
-                total -= spared[1] * min(visits[OUTPUT, i], float(elements))
-            takes[i] = total
-        for d in range(8):
-            sweep_down(takes, d, lattice)
-        for i in range(takes.shape[0]):
-            if inner.most[i] == 0.0:
-                takes[i] = np.inf
+        for v in range(1 if o == OUTPUT or not lanes.even else len(VISITED)):
+            takes = inner.takes[o, v]
+            for i in range(takes.shape[0]):
+                ins = np.float32(lattice.hull[i] * lattice.visits[INPUT, i] if o != INPUT else 0.0)
+                weights = np.float32(lattice.visits[WEIGHT, i] if o != WEIGHT else 0.0)
+                outs = np.float32(lattice.visits[OUTPUT, i] if o != OUTPUT else 0.0)
+                # There are no more copies than visits of tiles to one of the block.
+                saved = np.float32(min(lattice.visits[OUTPUT, i] / VISITED[v], 1.0 * elements))
+                saved = saved if o != OUTPUT else np.float32(0.0)
+                for k in range(takes.shape[1]):
+                    total = inner.fits[i, k] + ins * inner.prices[0, k] + weights * inner.prices[1, k]
+                    takes[i, k] = total + outs * inner.prices[2, k] - saved * inner.prices[3, k]
+            for d in range(8):
+                sweep_down(takes, d, lattice)
+            for i in range(takes.shape[0]):
+                for k in range(takes.shape[1]):
+                    takes[i, k] = np.inf if inner.most[i, k] == 0.0 else takes[i, k]
 
 
 @only_compiled
-def _reach_of_main(o: int, slope: float, plan: Plan, lattice: Lattice, values: Floats) -> None:
-    """values[i]: what tensor o costs if it is stationary in the main memory, for block i."""
-    free = plan.allowed[0, o]
+def stays_in_main(o: int, i: int, lanes: Lanes, lattice: Lattice) -> bool:
+    """Whether tensor o may be stationary in the main memory for block i."""
     for d in range(8):
-        free = free and plan.loopable[0, d]
-    for i in range(values.shape[0]):
-        values[i] = (lattice.hull[i] if o == INPUT else 1.0) * slope
-        if free:
-            continue
-        for d in range(8):
-            loop = lattice.at[d, i] < lattice.many[d] - 1
-            if loop and (not plan.loopable[0, d] or (not plan.allowed[0, o] and RELEVANT[o, d] == 1)):
-                values[i] = np.inf
+        loop = lattice.at[d, i] < lattice.many[d] - 1
+        if loop and (not lanes.loopable[0, d] or (not lanes.allowed[0, o] and RELEVANT[o, d] == 1)):
+            return False
+    return True
 
 
 @only_compiled
-def _reach_beyond(g: int, o: int, slope: float, plan: Plan, lattice: Lattice, work: Work) -> None:
+def main_reach(c: int, i: int, part: int, place: int, lanes: Lanes, lattice: Lattice, work: Work) -> float:
+    """What tensor c costs if it is stationary in the main memory, for block i: `within` of step 0."""
+    if c >= 3 or not stays_in_main(c, i, lanes, lattice):
+        return np.inf
+    slope = work.slopes[0, part, c, 0, place] + work.slopes[0, part, c, 1, place]
+    return (lattice.hull[i] if c == INPUT else 1.0) * slope
+
+
+@only_compiled
+def _reach_beyond(g: int, o: int, part: int, lanes: Lanes, lattice: Lattice, work: Work) -> None:
     """Into `within`: the least of tensor o and of all further out, if its reuse runs on outwards."""
-    values = work.within[g, o + 3]
+    values, prices = work.within[g - 1, o + 3, part], work.prices
+    source = work.first[o, part] if g == 1 else work.rest[g - 1, part]
     for i in range(values.shape[0]):
-        values[i] = work.first[o, i] if g == 1 else work.rest[g, i]
+        for k in range(WIDTH):
+            values[i, k] = source[i, k]
     for d in range(8):
-        if plan.loopable[g, d] and RELEVANT[o, d] == 0:
+        if lanes.loopable[g, d] and RELEVANT[o, d] == 0:
             sweep(values, d, lattice)
     for i in range(values.shape[0]):
-        values[i] += (lattice.hull[i] if o == INPUT else 1.0) * slope
+        amount = np.float32(lattice.hull[i] if o == INPUT else 1.0)
+        for k in range(WIDTH):
+            values[i, k] += amount * prices[0, k]
 
 
 @only_compiled
-def _reach(g: int, o: int, slope: float, plan: Plan, lattice: Lattice, work: Work) -> None:
+def _reach(g: int, o: int, part: int, lanes: Lanes, lattice: Lattice, work: Work) -> None:
     """Into `within`: the least of tensor o, stationary here, and of all further out."""
-    values, visits = work.within[g, o], lattice.visits[o]
+    values, prices, rest = work.within[g - 1, o, part], work.prices, work.rest[g - 1, part]
     for i in range(values.shape[0]):
-        values[i] = work.rest[g, i]
-        if o != INPUT:
-            values[i] += slope * visits[i]
+        visits = np.float32(lattice.visits[o, i] if o != INPUT else 0.0)
+        for k in range(WIDTH):
+            values[i, k] = rest[i, k] + visits * prices[0, k]
     for d in range(8):
         outside = o == INPUT and d == 2
-        if plan.loopable[g, d] and not outside and (plan.allowed[g, o] or RELEVANT[o, d] == 0):
+        if lanes.loopable[g, d] and not outside and (lanes.allowed[g, o] or RELEVANT[o, d] == 0):
             sweep(values, d, lattice)
     if o != INPUT:
         return
     step = lattice.step[2]
+    slices = work.slices
     for i in range(values.shape[0]):
-        work.slices[i] = values[i]
+        for k in range(WIDTH):
+            slices[i, k] = values[i, k]
     for i in range(values.shape[0]):
-        k = lattice.at[2, i]
-        price = slope * lattice.hull[i]
-        best = np.inf
-        for u in range(lattice.upping[2, k] if plan.loopable[g, 2] else 1):
-            other = lattice.ups[2, k, u]
-            best = min(best, work.slices[i + (other - k) * step] + price * lattice.rounds[2, other])
-        values[i] = best
+        at = lattice.at[2, i]
+        own = values[i]
+        for u in range(lattice.upping[2, at] if lanes.loopable[g, 2] else 1):
+            other = lattice.ups[2, at, u]
+            above = slices[i + (other - at) * step]
+            amount = np.float32(lattice.hull[i] * lattice.rounds[2, other])
+            for k in range(WIDTH):
+                value = above[k] + amount * prices[0, k]
+                own[k] = value if u == 0 or value < own[k] else own[k]
 
 
 @only_compiled
-def _bound_step(g: int, plan: Plan, lattice: Lattice, inner: Inner, work: Work) -> None:
-    """Fill `within[g]` and `least[g]` from `rest[g]`."""
-    slopes, spared = work.slopes, work.spared
-    fill_slopes(g, plan, lattice, slopes, spared)
-    innermost = g == plan.last_stage.shape[0] - 2
-    least = work.least[g]
+def _bound_step(g: int, part: int, lanes: Lanes, lattice: Lattice, inner: Inner, work: Work) -> None:
+    """Fill `within` of step g, and `step` (or `least`) with its bound, from `rest`."""
+    innermost = g == lanes.last_stage.shape[0] - 2
+    least = work.least[part] if innermost else work.step
+    slopes, spared, prices = work.slopes[g, part], work.spared[g, part], work.prices
+    elements = 1.0 * lanes.sides[g, 0] * lanes.sides[g, 1]
     for i in range(least.shape[0]):
-        least[i] = np.inf
+        for k in range(WIDTH):
+            least[i, k] = np.inf
     for o in range(3):
-        slope = slopes[o, 0] + slopes[o, 1]
-        if g == 0:
-            _reach_of_main(o, slope, plan, lattice, work.within[0, o])
-            for i in range(least.shape[0]):
-                work.within[0, o + 3, i] = np.inf
-        else:
-            _reach(g, o, slope, plan, lattice, work)
-            _reach_beyond(g, o, slope, plan, lattice, work)
         a, b = (o + 1) % 3, (o + 2) % 3
-        price_a, price_b, saved = slopes[a, 0], slopes[b, 0], spared[0]
-        if not innermost:
-            price_a, price_b, saved = price_a + slopes[a, 1], price_b + slopes[b, 1], saved + spared[1]
-        elif o == OUTPUT:
-            saved += spared[1]
+        for k in range(WIDTH):
+            prices[0, k] = slopes[o, 0, k] + slopes[o, 1, k]
+            prices[1, k], prices[2, k], prices[3, k] = slopes[a, 0, k], slopes[b, 0, k], spared[0, k]
+            if not innermost:
+                prices[1, k] += slopes[a, 1, k]
+                prices[2, k] += slopes[b, 1, k]
+            if not innermost or o == OUTPUT:
+                prices[3, k] += spared[1, k]
+        if g > 0:
+            _reach(g, o, part, lanes, lattice, work)
+            _reach_beyond(g, o, part, lanes, lattice, work)
         for i in range(least.shape[0]):
-            total = min(work.within[g, o, i], work.within[g, o + 3, i]) - saved
-            total += (lattice.hull[i] if a == INPUT else 1.0) * price_a * lattice.visits[a, i]
-            total += (lattice.hull[i] if b == INPUT else 1.0) * price_b * lattice.visits[b, i]
+            if g > 0:
+                staying, beyond = work.within[g - 1, o, part, i], work.within[g - 1, o + 3, part, i]
+                for k in range(WIDTH):
+                    prices[4, k] = staying[k] if staying[k] < beyond[k] else beyond[k]
+            else:
+                alone = np.float32(lattice.hull[i] if o == INPUT else 1.0)
+                if not stays_in_main(o, i, lanes, lattice):
+                    alone = np.float32(np.inf)
+                for k in range(WIDTH):
+                    prices[4, k] = alone * prices[0, k] if alone < np.inf else alone
             if innermost:
-                total += inner.takes[o, i]
-            least[i] = min(least[i], total)
+                visited, copies = 0, 1.0
+                if o != OUTPUT and lanes.even:
+                    while visited + 1 < len(VISITED) and lattice.visits[OUTPUT, i] >= VISITED[visited + 1]:
+                        visited += 1
+                elif o == OUTPUT and not lanes.steady:
+                    for d in range(8):
+                        copies *= 1 if RELEVANT[OUTPUT, d] == 1 else lattice.size[d, lattice.at[d, i]]
+                takes, copies = inner.takes[o, visited, i], np.float32(min(copies, elements))
+                for k in range(WIDTH):
+                    prices[4, k] += takes[inner.of_lane[part * WIDTH + k]]
+                    if o == OUTPUT:
+                        prices[4, k] -= copies * work.saved[part, k]
+            amount_a = np.float32((lattice.hull[i] if a == INPUT else 1.0) * lattice.visits[a, i])
+            amount_b = np.float32((lattice.hull[i] if b == INPUT else 1.0) * lattice.visits[b, i])
+            for k in range(WIDTH):
+                total = prices[4, k] - prices[3, k] + amount_a * prices[1, k] + amount_b * prices[2, k]
+                least[i, k] = total if total < least[i, k] else least[i, k]
+                prices[5, k] = total
             if g == 0:
-                work.first[o, i] = total
+                first = work.first[o, part, i]
+                for k in range(WIDTH):
+                    first[k] = prices[5, k]
 
 
 @only_compiled
-def _bound_tiles(g: int, plan: Plan, lattice: Lattice, ways: Ints, many: int, work: Work) -> None:
-    """Fill `rest[g + 1]`, which says already what fits, from `least[g]`, over all ways to unroll."""
-    rest = work.rest[g + 1]
+def _bound_tiles(g: int, part: int, lanes: Lanes, lattice: Lattice, ways: Ints, many: int, work: Work) -> None:
+    """Fill `rest` of group g + 1, which says already what fits, from `step`, over all ways to unroll."""
+    rest, best = work.rest[g, part], work.prices[0]
     for i in range(rest.shape[0]):
-        if rest[i] == np.inf:
+        fitting = False
+        for k in range(WIDTH):
+            best[k] = np.inf
+            fitting = fitting or rest[i, k] < np.inf
+        if not fitting:
             continue
-        best = np.inf
-        for w in range(many):
+        for way in range(many):
             index = 0
             for d in range(8):
-                j = lattice.block_of[d, lattice.at[d, i], ways[w, d]]
+                j = lattice.block_of[d, lattice.at[d, i], ways[way, d]]
                 if j < 0:
                     index = -1
                     break
                 index += j * lattice.step[d]
             if index >= 0:
-                best = min(best, work.least[g, index])
-        rest[i] = best
+                found = work.step[index]
+                for k in range(WIDTH):
+                    best[k] = found[k] if found[k] < best[k] else best[k]
+        for k in range(WIDTH):
+            rest[i, k] = best[k] if rest[i, k] < np.inf else rest[i, k]
 
 
 @only_compiled
-def _fans(group: int, plan: Plan, lattice: Lattice, out: Floats) -> None:
+def _fans(group: int, lanes: Lanes, lattice: Lattice, out: Floats) -> None:
     """out[i]: most processing elements that arrays of groups before can have at work on tile i."""
     for i in range(out.shape[0]):
         out[i] = 1.0
     for g in range(group):
         for side in range(2):
-            if plan.sides[g, side] == 1:
+            if lanes.sides[g, side] == 1:
                 continue
             for i in range(out.shape[0]):
                 rounds = 1.0
                 for d in range(8):
-                    if plan.may[g, side, d]:
+                    if lanes.may[g, side, d]:
                         rounds *= lattice.rounds[d, lattice.at[d, i]]
-                out[i] *= min(rounds, plan.sides[g, side])
+                out[i] *= min(rounds, lanes.sides[g, side])
 
 
 @only_compiled
-def _main_words(plan: Plan, lattice: Lattice, work: Work) -> None:
+def _main_words(part: int, lanes: Lanes, lattice: Lattice, work: Work) -> None:
     """Fill `words`, for a main memory without an array below."""
     whole = lattice.hull.shape[0] - 1
+    words, per_element = work.words[part], work.prices
+    for k in range(WIDTH):
+        lane = part * WIDTH + k
+        for t in range(3):
+            per_element[t, k] = 0.0
+        for link in range(lanes.link.shape[1]):
+            if lane < lanes.case.shape[0] and lanes.link[lane, link, 1] == 0 == lanes.link[lane, link, 2]:
+                per_element[lanes.link[lane, link, 0], k] += lanes.main_words[lane, link]
     for i in range(whole + 1):
-        work.words[i] = np.inf
-    for o in range(3):
-        for i in range(whole + 1):
-            if work.first[o, i] == np.inf:
-                continue
-            total = 0.0
-            for link in range(plan.link.shape[0]):
-                if plan.link[link, 1] != 0 or plan.link[link, 2] != 0:
-                    continue
-                t = plan.link[link, 0]
-                amount = lattice.hull[i] if t == INPUT else lattice.elements[t, whole]
-                visits = 1.0 if t == o else lattice.visits[t, i]
-                total += amount * plan.main_words[link] * (2 * visits - 1 if t == OUTPUT else visits)
-            work.words[i] = min(work.words[i], total)
+        for o in range(3):
+            visits = lattice.visits[:, i]
+            ins = np.float32(lattice.hull[i] * (1.0 if o == INPUT else visits[INPUT]))
+            weights = np.float32(lattice.elements[WEIGHT, whole] * (1.0 if o == WEIGHT else visits[WEIGHT]))
+            outs = 1.0 if o == OUTPUT else 2 * visits[OUTPUT] - 1
+            outs = np.float32(lattice.elements[OUTPUT, whole] * outs)
+            first = work.first[o, part, i]
+            for k in range(WIDTH):
+                total = ins * per_element[0, k] + weights * per_element[1, k] + outs * per_element[2, k]
+                total = total if first[k] < np.inf else np.float32(np.inf)
+                words[i, k] = total if o == 0 or total < words[i, k] else words[i, k]
 
 
 @lean
 def prepare_bounds(
-    plan: Plan,
-    lattice: Lattice,
-    chip: Chip,
-    ways: Ints,
-    many: Ints,
-    inner: Inner,
-    timed: bool,
-    work: Work,
+    lanes: Lanes, lattice: Lattice, ways: Ints, many: Ints, inner: Inner, timed: bool, which: Ints, work: Work
 ) -> None:
     """Fill the bounds of all steps outside the innermost memory.
 
     Args:
-        plan: the target in groups.
+        lanes: the target in groups.
         lattice: the tiles.
-        chip: the target.
-        ways: ways to unroll by group, as `list_ways`.
+        ways: ways to unroll by group, as `pricing.list_ways`.
         many: how many.
         inner: as `fill_inner`.
         timed: whether cycles count.
-        work: filled.
+        which: scratch (lanes of a part).
+        work: filled; `slopes` and `spared` are there.
     """
-    groups = plan.last_stage.shape[0]
+    groups = lanes.last_stage.shape[0]
+    count = lanes.case.shape[0]
     for g in range(groups - 1):
-        _fans(g, plan, lattice, work.fans[g])
-        if g > 0:
-            _fit(g, plan, lattice, chip, work.rest[g])
-    for i in range(inner.fits.shape[0]):
-        work.rest[groups - 1, i] = inner.fits[i]
-    for g in range(groups - 1):
-        _bound_step(g, plan, lattice, inner, work)
-        array = plan.sides[g, 0] * plan.sides[g, 1] > 1
-        if g == 0:
-            for i in range(work.words.shape[0]):
-                work.words[i] = 0.0
-            if timed and not array:
-                _main_words(plan, lattice, work)
-        if g + 1 == groups - 1:
-            break
-        rest = work.rest[g + 1]
-        if array:
-            _bound_tiles(g, plan, lattice, ways[g], many[g], work)
-        else:
-            for i in range(rest.shape[0]):
-                rest[i] += work.least[g, i]
-        if g == 0:
-            for o in range(3):
+        _fans(g, lanes, lattice, work.fans[g])
+    for i in range(work.roomy.shape[0]):
+        work.roomy[i] = False
+        for k in range(inner.fits.shape[1]):
+            work.roomy[i] |= inner.fits[i, k] < np.inf
+    for part in range(work.least.shape[0]):
+        for k in range(WIDTH):
+            which[k] = min(part * WIDTH + k, count - 1)
+        for g in range(1, groups - 1):
+            _fit(g, which, lanes, lattice, work.room, work.rest[g - 1, part])
+        for i in range(work.roomy.shape[0]):
+            own = work.rest[groups - 2, part, i]
+            for k in range(WIDTH):
+                own[k] = inner.fits[i, inner.of_lane[which[k]]]
+        for g in range(groups - 1):
+            _bound_step(g, part, lanes, lattice, inner, work)
+            array = lanes.sides[g, 0] * lanes.sides[g, 1] > 1
+            if g == 0 and timed:
+                if array:
+                    for i in range(work.roomy.shape[0]):
+                        for k in range(WIDTH):
+                            work.words[part, i, k] = 0.0
+                else:
+                    _main_words(part, lanes, lattice, work)
+            if g + 1 == groups - 1:
+                break
+            rest = work.rest[g, part]
+            if array:
+                _bound_tiles(g, part, lanes, lattice, ways[g], many[g], work)
+            else:
                 for i in range(rest.shape[0]):
-                    if rest[i] == np.inf or array:
-                        work.first[o, i] = rest[i]
+                    for k in range(WIDTH):
+                        rest[i, k] += work.step[i, k]
+            if g == 0:
+                for o in range(3):
+                    first = work.first[o, part]
+                    for i in range(rest.shape[0]):
+                        for k in range(WIDTH):
+                            first[i, k] = rest[i, k] if array or rest[i, k] == np.inf else first[i, k]

@@ -15,7 +15,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,20 +44,20 @@ def place() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "chipfit" / "mappings.sqlite"
 
 
-def remembered(question: str, search: Callable[[], Known]) -> Known:
-    """The answer to a question, from the disk or from a search, which is then kept.
+def remembered(questions: Sequence[str], search: Callable[[list[int]], list[Known]]) -> list[Known]:
+    """The answers to questions, from the disk or from a search, and then kept.
 
     Args:
-        question: all that the answer depends on, but for the program.
-        search: finds the answer.
+        questions: each all that its answer depends on, but for the program.
+        search: finds the answers to those of these places that are not known, all at once.
     """
-    key = hashlib.sha256(f"{_program()}\n{question}".encode()).digest()
-    known = _read(key)
-    if known is not None:
-        return known
-    found = search()
-    _write(key, found)
-    return found
+    keys = [hashlib.sha256(f"{_program()}\n{question}".encode()).digest() for question in questions]
+    known = [_read(key) for key in keys]
+    missing = [place for place, found in enumerate(known) if found is None]
+    answers = dict(zip(missing, search(missing), strict=True)) if missing else {}
+    for place, found in answers.items():
+        _write(keys[place], found)
+    return [found or answers[place] for place, found in enumerate(known)]
 
 
 @functools.cache

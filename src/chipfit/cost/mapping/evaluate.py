@@ -9,6 +9,7 @@ import numpy as np
 from chipfit.cost.mapping.model import (
     RULES,
     Counts,
+    Flags,
     Holds,
     Ints,
     Mapping,
@@ -20,6 +21,16 @@ from chipfit.cost.mapping.parts import divided
 from chipfit.cost.mapping.plan import stages
 from chipfit.hardware.target import TENSORS, Target
 from chipfit.workload.network import Loops
+
+
+def held(holds: Holds) -> tuple[Flags, Ints]:
+    """`Chip.holds` and `Chip.holders` of a way to hold tensors; the main memory holds all."""
+    kept = np.array([[i == 0 or t in names for t in TENSORS] for i, names in enumerate(holds)])
+    holders = np.full((3, len(holds) + 2), -1, np.int64)
+    for t in range(3):
+        chain = [i for i, of_level in enumerate(kept) if of_level[t]]
+        holders[t, : len(chain)] = chain
+    return kept, holders
 
 
 def chip(
@@ -37,7 +48,7 @@ def chip(
     """
     parts = stages(target)
     n = len(parts)
-    kept = np.zeros((n, 3), np.bool_)
+    kept, holders = held(holds or tuple(level.holds for level in target.levels))
     per_word = np.ones((n, 4))
     capacity = np.full(n, np.inf)
     price = np.zeros((4, n))
@@ -45,8 +56,6 @@ def chip(
     for i, (stage, level) in enumerate(zip(parts, target.levels, strict=True)):
         if stage.array is not None:
             price[2, i] = stage.array.hop_energy_j
-        of_level = holds[i] if holds else level.holds
-        kept[i] = [i == 0 or tensor in of_level for tensor in TENSORS]
         word = level.word_bits
         per_word[i] = [word // b if b <= word else -math.ceil(b / word) for b in bits]
         if level.room_words is not None:
@@ -55,10 +64,6 @@ def chip(
         price[1, i] = level.write_energy_j
         if level.bandwidth_bits_per_cycle is not None:
             price[3, i] = level.bandwidth_bits_per_cycle / word
-    holders = np.full((3, n + 2), -1, np.int64)
-    for t in range(3):
-        chain = np.flatnonzero(kept[:, t])
-        holders[t, : len(chain)] = chain
     return Chip(
         tied=np.array([stage.tied for stage in parts]),
         holds=kept,

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chipfit.cost.mapping.bound import CLASSES, Work
+from chipfit.cost.mapping.bound import CLASSES, Work, main_reach
+from chipfit.cost.mapping.lanes import Lanes
 from chipfit.cost.mapping.lattice import Lattice
 from chipfit.cost.mapping.model import RELEVANT, Flags, Floats, Ints
 from chipfit.cost.mapping.plan import Plan
@@ -20,23 +21,29 @@ COMPARED = 64  # candidates of one block and one stationary tensor that are comp
 
 
 class Found(NamedTuple):
-    """The best mapping, and scratch.
+    """The best mapping of each case, and scratch.
 
-    tiles: [stage, d], the datapath's last (stages + 1, 8). factors: [stage, d]. stationary: by stage.
-    numbers: [blocks opened, cuts priced, labels, mappings priced, least bound, labels dropped,
-        candidates, least bound of what was dropped] (8).
-    chains, order, accesses, out: scratch of `nest.count`; indices: of sizes, by dimension and stage.
+    tiles: [case, stage, d], the datapath's last (cases, stages + 1, 8). factors: [case, stage, d].
+    stationary: [case, stage]. indices: [case, d, stage] of the sizes of tiles. lane: that it is of, or -1.
+    reached: score of the best mapping, or the one that is to be beaten (cases). best: what is worth a look.
+    numbers: [lane, blocks opened | cuts priced | labels | mappings priced | least bound | labels dropped |
+        candidates | least bound of what was dropped].
+    chains, order, accesses, out: scratch of `nest.count`; index: of sizes, by dimension and stage.
     """
 
     tiles: Ints
     factors: Ints
     stationary: Ints
+    indices: Ints
+    lane: Ints
+    reached: Floats
+    best: Floats
     numbers: Floats
     chains: Ints
     order: Ints
     accesses: Floats
     out: Floats
-    indices: Ints
+    index: Ints
 
 
 class Steps(NamedTuple):
@@ -56,7 +63,6 @@ class Steps(NamedTuple):
     of_tiles: Floats
     of_blocks: Floats
     rest_of: Floats
-    reach_of: Floats
     reach: Flags
     digits: Ints
     chosen: Ints
@@ -79,7 +85,6 @@ def steps_of(groups: int, rows: int) -> Steps:
         of_tiles=np.ones((3, 9)),
         of_blocks=np.ones((3, 9)),
         rest_of=np.ones((3, 9)),
-        reach_of=np.zeros((3, 2)),
         reach=np.zeros((2, rows + 1), np.bool_),
         digits=np.zeros(8, np.int64),
         chosen=np.zeros(8, np.int64),
@@ -117,6 +122,9 @@ def consider(
     runs: int,
     run: float,
     priced: Floats,
+    part: int,
+    place: int,
+    lanes: Lanes,
     plan: Plan,
     lattice: Lattice,
     goal: Goal,
@@ -124,6 +132,8 @@ def consider(
     work: Work,
 ) -> None:
     """List a cut of a block for every stationary tensor with which it may beat the best.
+
+    `part` and `place` are those of the lane, `plan` and `goal` its own; `best` allows for rounding.
 
     `runs` is the tensor whose reuse runs on from the step further in, or -1, and `run` its price of a visit.
     If it stays no longer here, its reuse did not run on.
@@ -133,7 +143,10 @@ def consider(
         o = c % 3
         if runs >= 0 and o != runs and plan.allowed[g, runs]:
             continue
-        reach = work.within[g, c, block]
+        if g == 0:
+            reach = main_reach(c, block, part, place, lanes, lattice, work)
+        else:
+            reach = 1.0 * work.within[g - 1, c, part, block, place]
         if reach == np.inf or (c >= 3 and _loops_here(o, block, blocks, lattice)):
             continue
         fixed, price = energy + priced[o, 2], priced[o, 1]
@@ -146,7 +159,9 @@ def consider(
         for d in range(8):
             elements *= factors[d]
         within = pending[4] / elements
-        reached = max(max(cycles, within) / work.fans[g, block], work.floor[block] if innermost else 0.0)
+        reached = max(cycles, within) / work.fans[g, block]
+        if innermost and goal.timed:
+            reached = max(reached, 1.0 * work.floor[part, block, place])
         if bound_of(fixed + reach, reached, 0.0, goal) >= best:
             continue
         used = work.listed_at[c, 0, 9]
@@ -233,7 +248,7 @@ def _known(g: int, i: int, plan: Plan, goal: Goal, work: Work) -> bool:
 
 
 @inner
-def _better_half(g: int, have: int, work: Work, found: Found) -> int:
+def _better_half(g: int, have: int, work: Work, numbers: Floats) -> int:
     """Keep up to half of the labels of a step, with less than the mean bound; how many are left.
 
     Notes how many went, and the least of their bounds.
@@ -250,9 +265,9 @@ def _better_half(g: int, have: int, work: Work, found: Found) -> int:
                 work.label_at[g, kept, k] = work.label_at[g, i, k]
             kept += 1
         else:
-            found.numbers[7] = min(found.numbers[7], work.labels[g, i, 0])
+            numbers[7] = min(numbers[7], work.labels[g, i, 0])
     kept = kept if kept > 0 else have // 2
-    found.numbers[5] += have - kept
+    numbers[5] += have - kept
     return kept
 
 
@@ -260,26 +275,34 @@ def _better_half(g: int, have: int, work: Work, found: Found) -> int:
 def spread(
     g: int,
     block: int,
+    part: int,
+    place: int,
     plan: Plan,
     lattice: Lattice,
     goal: Goal,
     best: float,
+    rounded: float,
     work: Work,
     have: int,
     dive: bool,
     memory: bool,
     unsure: bool,
-    found: Found,
+    numbers: Floats,
     steps: Steps,
 ) -> int:
     """Labels of group g for everything listed for a block; how many there are now.
+
+    `part` and `place` are those of the lane, `plan`, `goal` and `numbers` its own. `rounded` is the best with
+    what rounding may add.
 
     A dive keeps only the label of the least bound, and that of the least bound among those whose reuse runs
     on outwards, which are too good to be compared with others. If there are too many, a better half stays,
     and how many went is counted. `unsure`: the labels may look better than they are.
     """
     room = work.labels.shape[1]
-    floor = work.floor[block] if g == plan.last_stage.shape[0] - 2 else 0.0
+    floor = 0.0
+    if goal.timed and g == plan.last_stage.shape[0] - 2:
+        floor = 1.0 * work.floor[part, block, place]
     if dive and have == 0:
         work.labels[g, 0, 0], work.labels[g, 1, 0] = np.inf, np.inf
         have = 2
@@ -299,30 +322,32 @@ def spread(
                 if g == 0:
                     further = 0.0
                 elif c >= 3 and g == 1:
-                    further = work.first[o, at]
+                    further = 1.0 * work.first[o, part, at, place]
                 else:
-                    further = work.rest[g, at]
-                found.numbers[6] += 1
+                    further = 1.0 * work.rest[g - 1, part, at, place]
+                numbers[6] += 1
                 if further < np.inf:
                     visits = lattice.visits[o, at] if c < 3 else 1.0
                     energy = fixed + price * visits
                     inner = max(entry[14], entry[8] + entry[9] * visits)
                     here = entry[10] + entry[11] * visits
                     away = entry[12] + entry[13] * visits
-                    words = away * goal.bandwidth + (work.words[at] if g == 1 else 0.0)
+                    words = away * goal.bandwidth
+                    if g == 1 and goal.timed:
+                        words += work.words[part, at, place]
                     reached = max(max(entry[2], max(inner, here)) / work.fans[g, at], floor)
                     bound = bound_of(energy + further, reached, words, goal)
-                    if bound < best:
-                        place = have
+                    if bound < (best if g == 0 else rounded):
+                        slot = have
                         if dive:
-                            place = 1 if c >= 3 and g >= 2 else 0
-                            if work.labels[g, place, 0] <= bound:
-                                place = -1
-                        if place == room:
-                            have = _better_half(g, have, work, found)
-                            place = have
-                        if place >= 0:
-                            label = work.labels[g, place]
+                            slot = 1 if c >= 3 and g >= 2 else 0
+                            if work.labels[g, slot, 0] <= bound:
+                                slot = -1
+                        if slot == room:
+                            have = _better_half(g, have, work, numbers)
+                            slot = have
+                        if slot >= 0:
+                            label = work.labels[g, slot]
                             label[0], label[1], label[2] = bound, energy, entry[2]
                             for t in range(3):
                                 per_visit = t == o and plan.pending[g, t] < 0
@@ -330,12 +355,12 @@ def spread(
                             label[6], label[7], label[8], label[9] = entry[6], inner, here, away
                             label[10], label[11] = entry[15], 0.0
                             label[12] = -1.0 if unsure else (price if c >= 3 else 0.0)
-                            where = work.label_at[g, place]
+                            where = work.label_at[g, slot]
                             where[0], where[1] = at, c
                             where[10], where[11] = work.listed_at[c, i, 8], work.listed_at[c, i, 10]
                             for d in range(8):
                                 where[2 + d] = work.listed_at[c, i, d]
-                            if not dive and not (memory and g > 0 and _known(g, place, plan, goal, work)):
+                            if not dive and not (memory and g > 0 and _known(g, slot, plan, goal, work)):
                                 have += 1
                 if g == 0:
                     break

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chipfit.cost.mapping.model import INPUT, RELEVANT, Floats, Ints, MapSpace
+from chipfit.cost.mapping.model import INPUT, RELEVANT, Floats, Ints, MapSpace, Singles
 from chipfit.cost.mapping.rows import covered
 from chipfit.cost.mapping.sizes import sizes_of
 from chipfit.errors import MappingError
@@ -61,35 +61,39 @@ class Lattice(NamedTuple):
 
 
 @inner
-def sweep(values: Floats, d: int, lattice: Lattice) -> None:
-    """Each value becomes the least among the multiples of its tile along one dimension."""
+def sweep(values: Singles, d: int, lattice: Lattice) -> None:
+    """Each value [tile, lane] becomes the least among the multiples of its tile along one dimension."""
     step, many = lattice.step[d], lattice.many[d]
     if many == 1:
         return
-    for base in range(0, values.shape[0], step * many):
+    run = step * values.shape[1]
+    flat = values.reshape(values.size)
+    for base in range(0, flat.shape[0], run * many):
         for i in range(many - 2, -1, -1):
-            low = base + i * step
+            low = flat[base + i * run : base + i * run + run]
             for c in range(lattice.covering[d, i]):
-                high = base + lattice.covers[d, i, c] * step
-                for r in range(step):
-                    if values[high + r] < values[low + r]:
-                        values[low + r] = values[high + r]
+                start = base + lattice.covers[d, i, c] * run
+                high = flat[start : start + run]
+                for r in range(run):
+                    low[r] = high[r] if high[r] < low[r] else low[r]
 
 
 @inner
-def sweep_down(values: Floats, d: int, lattice: Lattice) -> None:
-    """Each value becomes the least among the tiles that may be cut from its tile along one dimension."""
+def sweep_down(values: Singles, d: int, lattice: Lattice) -> None:
+    """Each value [tile, lane] becomes the least among the tiles that may be cut from its tile along one dimension."""
     step, many = lattice.step[d], lattice.many[d]
     if many == 1:
         return
-    for base in range(0, values.shape[0], step * many):
+    run = step * values.shape[1]
+    flat = values.reshape(values.size)
+    for base in range(0, flat.shape[0], run * many):
         for i in range(many - 1):
-            low = base + i * step
+            low = flat[base + i * run : base + i * run + run]
             for c in range(lattice.covering[d, i]):
-                high = base + lattice.covers[d, i, c] * step
-                for r in range(step):
-                    if values[low + r] < values[high + r]:
-                        values[high + r] = values[low + r]
+                start = base + lattice.covers[d, i, c] * run
+                high = flat[start : start + run]
+                for r in range(run):
+                    high[r] = low[r] if low[r] < high[r] else high[r]
 
 
 @lean

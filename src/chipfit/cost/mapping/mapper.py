@@ -18,6 +18,7 @@ from chipfit.cost.mapping.model import (
     RULES,
     SPACES,
     Answer,
+    Case,
     Floats,
     Ints,
     Mapping,
@@ -29,11 +30,11 @@ from chipfit.cost.mapping.model import (
 )
 from chipfit.cost.mapping.nest import Chip
 from chipfit.cost.mapping.parts import divided, sharing
-from chipfit.cost.mapping.plan import per_element, stages
+from chipfit.cost.mapping.plan import Stage, per_element, stages, ways_to_hold
 from chipfit.cost.mapping.pricing import Goal
-from chipfit.cost.mapping.question import Question, found_of, work_of
+from chipfit.cost.mapping.question import Question, ask
 from chipfit.cost.mapping.room import check_fits, elements_of, mappings, why_none
-from chipfit.cost.mapping.setting import inner_parts, settings_of, unit_of, ways_of
+from chipfit.cost.mapping.setting import settings_of, unit_of, ways_of
 from chipfit.cost.mapping.uneven import improved
 from chipfit.errors import MappingError, nearest
 from chipfit.hardware.target import Target, words
@@ -88,32 +89,50 @@ def find(
         MappingError: an unknown objective, or even the smallest tiles do not fit, or nothing is as fast as
             asked.
     """
+    case = Case(
+        widths=widths, mac_energy_j=mac_energy_j, streamed_words=streamed_words,
+        streamed_energy_j=streamed_energy_j, label=label, most_cycles=most_cycles, hint=hint,
+    )  # fmt: skip
+    (answer,) = find_all(
+        loops, target, (case,), objective=objective, space=space, rules=rules, effort=effort, tolerance=tolerance
+    )
+    return answer
+
+
+def find_all(
+    loops: Loops,
+    target: Target,
+    cases: Sequence[Case],
+    *,
+    objective: str = "energy",
+    space: MapSpace = SPACES["ragged"],
+    rules: Rules = RULES["chipfit"],
+    effort: float | None = None,
+    tolerance: float = 0.0,
+) -> list[Answer]:
+    """The best mapping of a nest in each of several cases, such as widths: much of the work is shared.
+
+    Arguments and errors are those of `find`.
+    """
     if objective not in OBJECTIVES:
         raise MappingError(f"unknown objective '{objective}'{nearest(objective, OBJECTIVES)}")
-    check_fits(label, target, widths)
+    for case in cases:
+        check_fits(case.label, target, case.widths)
     effort = EFFORT if effort is None else effort
+    # A hint in parts is for another target.
+    cases = [replace(case, hint=None) if case.hint and case.hint.parts else case for case in cases]
     problem = _Problem(
-        loops=loops,
-        target=target,
-        widths=widths,
-        objective=objective,
-        extra=(mac_energy_j, target.static_power_w / target.clock_hz, streamed_words, streamed_energy_j),
-        label=label,
-        most_cycles=most_cycles,
-        rules=rules,
-        tolerance=tolerance,
+        loops=loops, target=target, cases=tuple(cases), objective=objective, rules=rules, tolerance=tolerance
     )
-    hint = None if hint is None or hint.parts else hint  # that of parts is for another target
     even = replace(space, uneven=False)
-    found = problem.best(even, hint, effort)
+    found = problem.best(even, effort)
     if space.uneven:
-        found = improved(
-            found,
-            target,
-            search=lambda parts, below: problem.divided(parts).search(even, None, effort, below),
-            least=lambda parts, below: problem.least(parts, even, effort, below),
-            taken=problem.words_of,
-        )
+        found = [problem.only([i]).uneven(one, even, effort) for i, one in enumerate(found)]
+    many = mappings(loops, target, space)
+    return [_answer(one, many) for one in found]
+
+
+def _answer(found: Outcome, many: int) -> Answer:
     assert found.mapping is not None
     return Answer(
         mapping=found.mapping,
@@ -121,31 +140,45 @@ def find(
         gap=found.gap,
         cuts=found.cuts,
         priced=found.priced,
-        mappings=mappings(loops, target, space),
+        mappings=many,
     )
+
+
+#: Entries of a table of bounds: of more, cases are searched for a few at a time.
+_ENTRIES = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Problem:
-    """What is asked of every search for a nest; fields as the arguments of `find`.
-
-    `extra` is what comes on top of the nest: energy of all multiply-accumulates (J), static energy of a
-    cycle (J), words that cross the main memory besides, and their energy (J).
-    """
+    """What is asked of every search for a nest; fields as the arguments of `find_all`."""
 
     loops: Loops
     target: Target
-    widths: Widths
+    cases: tuple[Case, ...]
     objective: str
-    extra: tuple[float, float, float, float]
-    label: str
-    most_cycles: float
     rules: Rules
     tolerance: float
 
+    def only(self, which: Sequence[int], hints: Sequence[Mapping | None] | None = None) -> _Problem:
+        """The same of some cases, with other hints if they are given."""
+        cases = [self.cases[i] for i in which]
+        if hints is not None:
+            cases = [replace(case, hint=hint) for case, hint in zip(cases, hints, strict=True)]
+        return replace(self, cases=tuple(cases))
+
+    def uneven(self, best: Outcome, space: MapSpace, effort: float) -> Outcome:
+        """The best of an outcome and of all mappings with uneven tiles in one memory, of the only case."""
+        return improved(
+            best,
+            self.target,
+            search=lambda parts, below: self.divided(parts).search(space, effort, below)[0],
+            least=lambda parts, below: self.least(parts, space, effort, below),
+            taken=self.words_of,
+        )
+
     def divided(self, parts: Parts) -> _Problem:
-        """The same with memories in parts."""
-        return replace(self, target=divided(self.target, parts))
+        """The same with memories in parts, and nothing known."""
+        return replace(self, target=divided(self.target, parts)).only(range(len(self.cases)), [None])
 
     def least(self, parts: Parts, space: MapSpace, effort: float, below: float) -> float:
         """What no mapping with memories in parts is below, or the given score if that is less."""
@@ -153,38 +186,38 @@ class _Problem:
         if shared is None or self.rules.fills or self.rules.slides:  # small tiles are there sooner
             return 0.0
         # Strides leave gaps in a tile that several smaller ones do not fetch: bounds count none.
-        rules = replace(self.rules, skips=True)
-        return replace(self, target=shared, rules=rules).search(space, None, effort, below).low
+        problem = replace(self.only([0], [None]), target=shared, rules=replace(self.rules, skips=True))
+        return problem.search(space, effort, below)[0].low
 
     def words_of(self, mapping: Mapping, stage: int) -> int:
         """Words that the tiles of a stage take in one instance."""
-        level = divided(self.target, mapping.parts).levels[stage]
+        level, widths = divided(self.target, mapping.parts).levels[stage], self.cases[0].widths
         elements = elements_of(self.loops, mapping.tiles[stage], geometry(self.loops, self.rules))
-        bits = {"input": self.widths.input, "weight": self.widths.weight, "output": self.widths.partial_sum}
+        bits = {"input": widths.input, "weight": widths.weight, "output": widths.partial_sum}
         return sum(words(elements[t], bits[t], level.word_bits) for t in mapping.holds[stage])
 
-    def best(self, space: MapSpace, hint: Mapping | None, effort: float) -> Outcome:
-        """The best mapping of a space, from a hint if there is one."""
-        if hint is not None or space == EVEN:
-            return self.search(space, hint, effort)
-        found = [self.search(space, None, _GLANCE * effort)]
-        if found[0].gap <= self.tolerance:
-            return found[0]
+    def best(self, space: MapSpace, effort: float) -> list[Outcome]:
+        """The best mappings of a space, from hints if there are any."""
+        if space == EVEN or any(case.hint is not None for case in self.cases):
+            return self.search(space, effort)
+        found = self.search(space, _GLANCE * effort)
+        slow = [i for i, outcome in enumerate(found) if outcome.gap > self.tolerance]
+        if not slow:
+            return found
         # It takes long: begin again from the best mapping at hand, of these or of those whose factors divide.
+        looks = [[found[i]] for i in slow]
         with suppress(MappingError):
-            found.append(self.search(EVEN, None, _GLANCE * effort))
-        hint = min(found, key=lambda outcome: outcome.score).mapping
-        found.append(self.search(space, hint, effort))
-        return replace(
-            found[-1],
-            cuts=sum(outcome.cuts for outcome in found),
-            priced=sum(outcome.priced for outcome in found),
-        )
+            for look, outcome in zip(looks, self.only(slow).search(EVEN, _GLANCE * effort), strict=True):
+                look.append(outcome)
+        hints = [min(look, key=lambda outcome: outcome.score).mapping for look in looks]
+        for i, look, last in zip(slow, looks, self.only(slow, hints).search(space, effort), strict=True):
+            look.append(last)
+            cuts, priced = (sum(getattr(one, name) for one in look) for name in ("cuts", "priced"))
+            found[i] = replace(last, cuts=cuts, priced=priced)
+        return found
 
-    def search(
-        self, space: MapSpace, hint: Mapping | None, effort: float, below: float = math.inf
-    ) -> Outcome:
-        """The best mapping below a score, from a hint if there is one.
+    def search(self, space: MapSpace, effort: float, below: float = math.inf) -> list[Outcome]:
+        """The best mappings below a score, from hints if there are any.
 
         Raises:
             MappingError: there is no mapping of any score.
@@ -195,99 +228,83 @@ class _Problem:
         lattice = lattice_of(loops, shape, most, space, union=rules.union, slides=rules.slides)
         # Tiles fetched whole.
         whole = lattice_of(loops, shape, most, space) if rules.slides else lattice
-        settings = settings_of(self.target, self.widths, rules, self._traffic_alone)
-        goal = self._goal(settings[0].chip, lattice)
-        exact = not rules.slides and not (rules.fills and goal.timed)
-        settings = [setting.comparing(exact, goal.timed) for setting in settings]
-        inner, ways = inner_parts(settings, lattice), ways_of(settings[0].plan, lattice)
-        questions = [
-            Question(
-                setting=setting,
-                inner=inner[number],
-                goal=goal,
-                ways=ways,
-                effort=effort,
-                slack=1 / (1 + self.tolerance),
-                chip=setting.chip._replace(scalars=self._scalars),
-                lattice=lattice,
-                work=work_of(number, len(setting.plan.last_stage), lattice.hull.shape[0]),
-                found=found_of(len(parts)),
-                tables=scratch(len(parts), 1, shape)._replace(rows=whole.rows, columns=whole.columns),
+        tables = scratch(len(parts), 1, shape)._replace(rows=whole.rows, columns=whole.columns)
+        ways: tuple[Ints, Ints] | None = None
+        found: list[Outcome] = []
+        at_once = max(1, _ENTRIES // (len(lattice.hull) * len(ways_to_hold(self.target))))
+        for start in range(0, len(self.cases), at_once):
+            cases = self.cases[start : start + at_once]
+            settings = [
+                settings_of(self.target, case.widths, rules, self._traffic_alone) for case in cases
+            ]
+            goals = [self._goal(case, s[0].chip, lattice) for case, s in zip(cases, settings, strict=True)]
+            timed = any(goal.timed for goal in goals)
+            exact = not rules.slides and not (rules.fills and timed)
+            settings = [[setting.comparing(exact, timed) for setting in one] for one in settings]
+            ways = ways or ways_of(settings[0][0].plan, lattice)
+            question = ask(
+                settings, goals, [self._scalars(case) for case in cases], lattice, ways, tables,
+                effort=effort, slack=1 / (1 + self.tolerance), limits=[below] * len(cases),
+            )  # fmt: skip
+            found += self._outcomes(question, cases, parts)
+            for case, outcome in zip(cases, found[start:], strict=True):
+                if outcome.mapping is None and below == math.inf:
+                    raise self._none(case, space, shape)
+        return found
+
+    def _outcomes(self, question: Question, cases: Sequence[Case], parts: tuple[Stage, ...]) -> list[Outcome]:
+        found, slack = question.found, question.slack
+        for i, case in enumerate(cases):
+            if case.hint is not None:
+                found.reached[i] = question.score_of(i, case.hint)
+                found.best[i] = found.reached[i] * slack
+        question.search(self.target)
+        numbers = found.numbers.reshape(-1, len(cases), 8)
+        return [
+            Outcome(
+                mapping=question.mapping(i, parts) if found.lane[i] >= 0 else case.hint,
+                score=float(found.reached[i]),
+                low=min(float(found.reached[i]) * slack, float(numbers[:, i, 7].min())),
+                cuts=int(numbers[:, i, 1].sum()),
+                priced=int(numbers[:, i, 3].sum()),
             )
-            for number, setting in enumerate(settings)
+            for i, case in enumerate(cases)
         ]
-        best, score = self._best(questions, hint, below)
-        if best is None and below == math.inf:
-            raise self._none(space, shape)
-        return Outcome(
-            mapping=best,
-            score=score,
-            low=min(score * questions[0].slack, *(float(q.found.numbers[7]) for q in questions)),
-            cuts=sum(int(q.found.numbers[1]) for q in questions),
-            priced=sum(int(q.found.numbers[3]) for q in questions),
-        )
 
     @property
     def _traffic_alone(self) -> bool:
         return self.objective == "dram"
 
-    @property
-    def _scalars(self) -> Floats:
-        return np.array([0.0, 0.0, self.extra[2], 0.0] if self._traffic_alone else self.extra)
+    def _scalars(self, case: Case) -> Floats:
+        """`Chip.scalars` of a case."""
+        if self._traffic_alone:
+            return np.array([0.0, 0.0, case.streamed_words, 0.0])
+        static_j = self.target.static_power_w / self.target.clock_hz
+        return np.array([case.mac_energy_j, static_j, case.streamed_words, case.streamed_energy_j])
 
-    def _goal(self, made: Chip, lattice: Lattice) -> Goal:
+    def _goal(self, case: Case, made: Chip, lattice: Lattice) -> Goal:
         # Rows that no product needs may be skipped where they lie between tiles.
         least_input = (
             lattice.bounds[[0, 1, 3]].prod() * lattice.rows[..., 0].min() * lattice.columns[..., 0].min()
         )
         amounts = (least_input, lattice.elements[1, -1], lattice.elements[2, -1])
         compulsory = sum(amount * per_element(made.per_word[0, t]) for t, amount in enumerate(amounts))
-        kind, static_j, unit = OBJECTIVES[self.objective], self.extra[1], unit_of(made)
+        kind, static_j, unit = OBJECTIVES[self.objective], self._scalars(case)[1], unit_of(made)
         return Goal(
             kind=kind,
-            cap=float(self.most_cycles),
-            static=0.0 if self._traffic_alone else float(static_j),
-            streamed=float(self.extra[2]),
+            cap=float(case.most_cycles),
+            static=float(static_j),
+            streamed=float(case.streamed_words),
             bandwidth=float(made.price[3, 0]),
             tie=pricing.TIE / unit if self.objective == "latency" else 0.1 * pricing.TIE * unit,
             words=float(compulsory),
-            timed=kind != pricing.ENERGY or math.isfinite(self.most_cycles) or static_j > 0,
+            timed=kind != pricing.ENERGY or math.isfinite(case.most_cycles) or self.target.static_power_w > 0,
         )
 
-    def _best(
-        self, questions: Sequence[Question], hint: Mapping | None, below: float
-    ) -> tuple[Mapping | None, float]:
-        """The best mapping below a score and its score, or none and that score.
-
-        First the most promising mapping of each way to hold tensors, so that the proof is short.
-        """
-        best, score = hint, below
-        if hint is not None:
-            score = min(q.score_of(hint) for q in questions if hint.holds in ((), q.setting.holds))
-        for exactly in (False, True):
-            if exactly and best is not None and questions[0].goal.timed and _waits(best, questions):
-                for question in questions:
-                    question.fill_floor(self.target)
-            for question in questions:
-                reached = question.search(score, exactly=exactly)
-                if reached < score:
-                    best, score = question.mapping(stages(self.target)), reached
-        return best, score
-
-    def _none(self, space: MapSpace, shape: Ints) -> MappingError:
-        if math.isfinite(self.most_cycles):
+    def _none(self, case: Case, space: MapSpace, shape: Ints) -> MappingError:
+        if math.isfinite(case.most_cycles):
             return MappingError(
-                f"layer '{self.label}': no mapping on {self.target.name} takes at most "
-                f"{self.most_cycles:g} cycles"
+                f"layer '{case.label}': no mapping on {self.target.name} takes at most "
+                f"{case.most_cycles:g} cycles"
             )
-        return MappingError(why_none(self.label, self.loops, self.target, self.widths, space, shape))
-
-
-def _waits(mapping: Mapping, questions: Sequence[Question]) -> bool:
-    """Whether a memory takes longer than the multiplications."""
-    for question in questions:
-        if mapping.holds in ((), question.setting.holds):
-            question.score_of(mapping)
-            out = question.found.out
-            return bool(out[1] > out[3])
-    return False
+        return MappingError(why_none(case.label, self.loops, self.target, case.widths, space, shape))

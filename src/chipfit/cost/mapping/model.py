@@ -6,12 +6,14 @@ time to load any.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
@@ -172,6 +174,24 @@ SPACES = {
     "imperfect": MapSpace(imperfect=True),
     "uneven": MapSpace(ragged=False, uneven=True),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is asked of a nest: widths, what every mapping takes besides, and what is known.
+
+    `mac_energy_j` is that of all multiply-accumulates; `streamed_words` cross the main memory besides and
+    take `streamed_energy_j`. No mapping may take more than `most_cycles`. `hint` may be good: it speeds up
+    the search and never changes the score. `label` names the nest in an error message.
+    """
+
+    widths: Widths
+    mac_energy_j: float = 0.0
+    streamed_words: float = 0.0
+    streamed_energy_j: float = 0.0
+    most_cycles: float = math.inf
+    hint: Mapping | None = None
+    label: str = "layer"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -291,11 +291,11 @@ def cut() -> Cut:
     )
 
 
-@lean
-def price_inside(plan: Plan, lattice: Lattice, inside: Ints, cut: Cut, cost: Floats, pending: Floats) -> None:
+@inner
+def price_inside(plan: Plan, lattice: Lattice, inside: Ints, cut: Cut, cost: Floats, waiting: Floats) -> None:
     """The links to the datapath, for every way to unroll below the innermost memory.
 
-    `cost`: filled with [way, energy | cycles]; `pending`: with [way, t]. `cut`: scratch.
+    `cost`: filled with [way, energy | cycles]; `waiting`: with what `resolve` updates, [way, :]. `cut`: scratch.
     """
     g = plan.last_stage.shape[0] - 1
     tile, extent, blocks, priced = cut.tile, cut.extent, cut.blocks, cut.priced
@@ -311,10 +311,10 @@ def price_inside(plan: Plan, lattice: Lattice, inside: Ints, cut: Cut, cost: Flo
         price_cut(g, tile, inside[w], extent, blocks, plan, lattice, priced)
         cost[w, 0] = priced[0, 0] + priced[1, 0] + priced[2, 0] - priced[2, 5] * plan.most_copies[g]
         for t in range(3):
-            pending[w, t] = priced[t, 3]
-        pending[w, 3] = priced[2, 5]
-        pending[w, 4] = 0.0
-        pending[w, 7] = 0.0
-        pending[w, 8] = 0.0
-        pending[w, 5] = priced[0, 6] + priced[1, 6] + priced[2, 6]
-        pending[w, 6] = priced[0, 12] + priced[1, 12] + priced[2, 12]
+            waiting[w, t] = priced[t, 3]
+        waiting[w, 3] = priced[2, 5]
+        waiting[w, 4] = 0.0
+        waiting[w, 7] = 0.0
+        waiting[w, 8] = 0.0
+        waiting[w, 5] = priced[0, 6] + priced[1, 6] + priced[2, 6]
+        waiting[w, 6] = priced[0, 12] + priced[1, 12] + priced[2, 12]

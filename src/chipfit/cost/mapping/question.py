@@ -1,21 +1,23 @@
-"""One search: the best mapping of a nest with tensors held in one way."""
+"""All that is asked of one nest at once: the best mapping of each case, with tensors held in every way."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from chipfit.cost.mapping import bound, labels, pricing, search
+from chipfit.cost.mapping import bound, labels, pricing, search, walk
 from chipfit.cost.mapping.bound import Inner, Work
 from chipfit.cost.mapping.evaluate import scratch
 from chipfit.cost.mapping.labels import Found
+from chipfit.cost.mapping.lanes import WIDTH, Lanes, fill_inside
 from chipfit.cost.mapping.lattice import Lattice
-from chipfit.cost.mapping.model import Ints, Mapping
-from chipfit.cost.mapping.nest import Chip, Tables, count, prepare
+from chipfit.cost.mapping.model import OUTPUT, Floats, Ints, Mapping
+from chipfit.cost.mapping.nest import Tables, count, prepare
 from chipfit.cost.mapping.plan import Stage, plan_of
 from chipfit.cost.mapping.pricing import Goal
 from chipfit.cost.mapping.setting import Setting
@@ -28,106 +30,282 @@ _PROBES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A search with tensors held in one way."""
+    """A lane for every case and every way to hold tensors.
 
-    setting: Setting
-    goal: Goal
-    chip: Chip
+    `settings` are those of each case, `scalars` as `Chip.scalars`. `lanes` and `work` are for groups of memories;
+    where there is only the main memory, they are not used.
+    """
+
+    settings: Sequence[Sequence[Setting]]
+    goals: Sequence[Goal]
+    scalars: Sequence[Floats]
     lattice: Lattice
-    inner: Inner
     ways: tuple[Ints, Ints]
+    tables: Tables
     effort: float
     slack: float
+    lanes: Lanes
     work: Work
     found: Found
-    tables: Tables
 
-    def score_of(self, mapping: Mapping) -> float:
-        """The score of a mapping; infinite if it does not fit."""
+    @property
+    def groups(self) -> int:
+        """Groups of memories."""
+        return len(self.settings[0][0].plan.last_stage)
+
+    def score_of(self, case: int, mapping: Mapping) -> float:
+        """The score of a mapping in a case; infinite if it does not fit."""
         order = np.array([TENSORS.index(t) for t in mapping.stationary], np.int64)
-        return self._score(np.array(mapping.tiles, np.int64), mapping.factors, order)
+        settings = [s for s in self.settings[case] if mapping.holds in ((), s.holds)]
+        tiles = np.array(mapping.tiles, np.int64)
+        return min(self._score(case, setting, tiles, mapping.factors, order) for setting in settings)
 
-    def _score(self, tiles: Ints, factors: Ints, order: Ints) -> float:
+    def _score(self, case: int, setting: Setting, tiles: Ints, factors: Ints, order: Ints) -> float:
         tables, found = scratch(len(factors), 1, self.tables.shape), self.found
+        chip = setting.chip._replace(scalars=self.scalars[case])
         tables.tiles[:, 0, :] = tiles.T
         tables.factors[:] = factors
         prepare(self.lattice.bounds, np.ones(8, np.int64), tables)
-        if not count(np.zeros(8, np.int64), order, tables, self.chip, found.accesses, found.out):
+        if not count(np.zeros(8, np.int64), order, tables, chip, found.accesses, found.out):
             return math.inf
-        return float(pricing.score(found.out[0], found.out[1], self.goal))
+        return float(pricing.score(found.out[0], found.out[1], self.goals[case]))
 
-    def fill_floor(self, target: Target) -> None:
+    def waits(self, case: int, mapping: Mapping) -> bool:
+        """Whether in a mapping a memory takes longer than the multiplications."""
+        self.score_of(case, mapping)
+        return bool(self.found.out[1] > self.found.out[3])
+
+    def search(self, target: Target) -> None:
+        """Fill `found`: first the most promising mappings, so that the proof is short."""
+        if self.groups == 1:
+            self._only_main_memory()
+            return
+        lanes, found = self.lanes, self.found
+        on = np.ones(len(lanes.case), np.bool_)
+        self._best_first(on, _PROBES)
+        if lanes.timed:
+            known = [case for case, lane in enumerate(found.lane) if lane >= 0]
+            if any(self.waits(case, self.mapping(case, None)) for case in known):
+                self._fill_floor(target)
+        if self.groups > 3 and lanes.complete.any():  # what is seen of a lane is kept for it alone
+            for lane in range(len(on)):
+                self._best_first(np.arange(len(on)) == lane, 0)
+        else:
+            self._best_first(on, 0)
+
+    def _best_first(self, on: np.ndarray, probes: int) -> None:
+        lanes, plan, work = self.lanes, self.settings[0][0].plan, self.work
+        ways, many = self.ways
+        search.best_first(
+            lanes, self.lattice, self.tables, ways[-1, : many[-1]], ways, many, on, self.slack, probes, self.effort,
+            self.found, work, walk.walk_of(len(work.least)), pricing.cut(),
+            labels.steps_of(self.groups, int(plan.sides[self.groups - 2, 0])), 
+            np.zeros((3, 2), np.float32), np.zeros(3), np.zeros(len(self.found.reached)),
+        )  # fmt: skip
+
+    def _fill_floor(self, target: Target) -> None:
         """What memories need at the least for each block of the innermost array.
 
         Their words are bounded as energy is, with cycles for prices.
         """
-        lattice, plan, made = self.lattice, self.setting.plan, self.setting.chip
-        groups, tiles = len(plan.last_stage), len(lattice.hull)
-        if groups == 1:
-            return
-        work, inner = work_of(-1, groups, tiles), bound.inner_of(lattice)
-        slopes, spared = np.zeros((3, 2)), np.zeros(2)
-        for stage in np.flatnonzero(made.price[3]):
-            price = np.zeros_like(made.price)
-            instances = plan.sides[: plan.stage_group[stage]].prod()
-            price[:2, stage] = 1 / (made.price[3, stage] * instances)
-            price[3] = made.price[3]
-            timed = plan_of(target, made._replace(price=price), self.setting.holds)
-            bound.fill_slopes(groups - 2, timed, lattice, slopes, spared)
-            bound.fill_inner(timed, lattice, self.chip, slopes, spared, inner)
-            bound.prepare_bounds(timed, lattice, self.chip, *self.ways, inner, False, work)
-            beside = self.goal.streamed * price[0, 0]
-            np.maximum(self.work.floor, work.least[groups - 2] + beside, out=self.work.floor)
+        lattice, groups, made = self.lattice, self.groups, self.settings[0][0]
+        work = work_of("floor", groups, lattice, len(self.lanes.case))
+        for stage in np.flatnonzero(made.chip.price[3]):
+            price = np.zeros_like(made.chip.price)
+            instances = made.plan.sides[: made.plan.stage_group[stage]].prod()
+            price[:2, stage] = 1 / (made.chip.price[3, stage] * instances)
+            price[3] = made.chip.price[3]
+            timed = [
+                [
+                    Setting(holds=one.holds, chip=one.chip, plan=plan_of(target, one.chip._replace(price=price), one.holds))
+                    for one in settings
+                ]
+                for settings in self.settings
+            ]
+            lanes = lanes_of(timed, self.goals, self.scalars, self.ways, lattice)
+            prepared(lanes, lattice, self.ways, False, work)
+            beside = (lanes.streamed * price[0, 0])[: len(lanes.case)]
+            of_part = np.zeros(len(work.least) * WIDTH, np.float32)
+            of_part[: len(beside)] = beside
+            floor = work.least + of_part.reshape(len(work.least), 1, -1)
+            np.maximum(self.work.floor, floor * np.float32(1 - 1e-6), out=self.work.floor)
 
-    def search(self, limit: float, *, exactly: bool) -> float:
-        """The least score below a limit, or the limit; if not exactly, after the first few blocks."""
-        plan, lattice, work = self.setting.plan, self.lattice, self.work
-        ways, many = self.ways
-        if len(plan.last_stage) == 1:
-            return self._only_main_memory(ways[0, : many[0]], limit)
-        if not exactly:
-            work.floor[:] = 0.0
-            bound.prepare_bounds(plan, lattice, self.chip, ways, many, self.inner, self.goal.timed, work)
-        elif self.found.numbers[4] >= limit * self.slack:
-            return limit
-        groups = len(plan.last_stage)
-        inside = ways[groups - 1, : many[groups - 1]]
-        cost, pending = np.zeros((len(inside), 2)), np.zeros((len(inside), pricing.WAITING))
-        pricing.price_inside(plan, lattice, inside, pricing.cut(), cost, pending)
-        base = float(self.chip.scalars[0] + self.chip.scalars[3])
-        return float(
-            search.best_first(
-                plan, lattice, self.chip, self.tables, self.goal, base, inside, cost,
-                pending, ways, many, limit, self.slack, 0 if exactly else _PROBES, self.effort, self.found,
-                work, pricing.cut(), labels.steps_of(groups, int(plan.sides[groups - 2, 0])),
-            )
-        )  # fmt: skip
-
-    def _only_main_memory(self, ways: Ints, limit: float) -> float:
+    def _only_main_memory(self) -> None:
         """The same where nothing but the array is to be chosen."""
-        best, found, bounds = limit, self.found, self.lattice.bounds
-        found.tiles[:] = 1
-        found.tiles[0] = bounds
-        for way in ways:
-            if (self.setting.plan.loopable[0] | (way >= bounds)).all():
-                value = self._score(found.tiles, way[None], found.order)
-                if value < best:
-                    best, found.factors[0] = value, way
-        return best
+        found, bounds, (ways, many) = self.found, self.lattice.bounds, self.ways
+        tiles = np.ones((2, 8), np.int64)
+        tiles[0] = bounds
+        for case, (setting, *_) in enumerate(self.settings):
+            for way in ways[0, : many[0]]:
+                if (setting.plan.loopable[0] | (way >= bounds)).all():
+                    value = self._score(case, setting, tiles, way[None], found.order)
+                    if value < found.reached[case]:
+                        found.reached[case], found.lane[case] = value, case
+                        found.tiles[case], found.factors[case, 0] = tiles, way
 
-    def mapping(self, parts: tuple[Stage, ...]) -> Mapping:
-        """What the last search found."""
+    def mapping(self, case: int, parts: Sequence[Stage] | None) -> Mapping:
+        """What the search found for a case; without stages, elements are not split among rows and columns."""
+        found, cases = self.found, len(self.settings)
         sides = [
-            split(tuple(int(f) for f in row), part.array)
-            for row, part in zip(self.found.factors, parts, strict=True)
+            (tuple(int(f) for f in row), _ONES) if parts is None else split(tuple(int(f) for f in row), parts[i].array)
+            for i, row in enumerate(found.factors[case])
         ]
         return Mapping(
-            tiles=tuple(tuple(int(v) for v in row) for row in self.found.tiles),
+            tiles=tuple(tuple(int(v) for v in row) for row in found.tiles[case]),
             rows=tuple(rows for rows, _ in sides),
             columns=tuple(columns for _, columns in sides),
-            stationary=tuple(TENSORS[t] for t in self.found.stationary),
-            holds=self.setting.holds,
+            stationary=tuple(TENSORS[t] for t in found.stationary[case]),
+            holds=self.settings[case][int(found.lane[case]) // cases].holds,
         )
+
+
+def ask(
+    settings: Sequence[Sequence[Setting]],
+    goals: Sequence[Goal],
+    scalars: Sequence[Floats],
+    lattice: Lattice,
+    ways: tuple[Ints, Ints],
+    tables: Tables,
+    *,
+    effort: float,
+    slack: float,
+    limits: Sequence[float],
+) -> Question:
+    """A question with its bounds worked out; only scores below the limit of a case are of interest."""
+    groups, stages = len(settings[0][0].plan.last_stage), len(tables.factors)
+    lanes = lanes_of(settings, goals, scalars, ways, lattice)
+    work = work_of("work", groups, lattice, len(lanes.case))
+    if groups > 1:
+        lanes = prepared(lanes, lattice, ways, lanes.timed, work)
+        if lanes.timed:
+            work.floor[:] = 0.0
+    found = found_of(len(settings), len(lanes.case), stages)
+    found.reached[:] = limits
+    found.best[:] = found.reached * slack
+    return Question(
+        settings=settings, goals=goals, scalars=scalars, lattice=lattice, ways=ways, tables=tables,
+        effort=effort, slack=slack, lanes=lanes, work=work, found=found,
+    )  # fmt: skip
+
+
+def lanes_of(
+    settings: Sequence[Sequence[Setting]],
+    goals: Sequence[Goal],
+    scalars: Sequence[Floats],
+    ways: tuple[Ints, Ints],
+    lattice: Lattice,
+) -> Lanes:
+    """Lanes: all cases with tensors held in the first way, then in the second, and so on."""
+    order = [settings[case][way] for way in range(len(settings[0])) for case in range(len(settings))]
+    plan, chip, goal = order[0].plan, order[0].chip, goals[0]
+    links = max(len(one.plan.link) for one in order)
+
+    def plans(name: str, fill: float = 0) -> np.ndarray:
+        arrays: list[np.ndarray] = [getattr(one.plan, name) for one in order]
+        table = np.full((len(order), links, *arrays[0].shape[1:]), fill, arrays[0].dtype)
+        for row, array in zip(table, arrays, strict=True):
+            row[: len(array)] = array
+        return table
+
+    per_case = np.arange(len(order)) % len(settings)
+    kept = np.array(scalars)[per_case]
+    many, lanes = ways[1], len(order)
+    made = Lanes(
+        stage_group=plan.stage_group,
+        last_stage=plan.last_stage,
+        sides=plan.sides,
+        may=plan.may,
+        loopable=plan.loopable,
+        allowed=plan.allowed,
+        most_copies=plan.most_copies,
+        drains=plan.drains,
+        link=plans("link", -1),
+        price=plans("price"),
+        main_words=plans("main_words"),
+        fans=plans("fans", 1),
+        pending=np.array([one.plan.pending for one in order]),
+        discount=plans("discount", 1),
+        hops=np.array([one.plan.hops for one in order]),
+        speed=plans("speed"),
+        complete=np.array([one.plan.complete for one in order]),
+        tied=chip.tied,
+        capacity=chip.capacity,
+        access=chip.price,
+        union=chip.union,
+        draining=chip.drains,
+        slides=chip.slides,
+        fills=chip.fills,
+        holds=np.array([one.chip.holds for one in order]),
+        holders=np.array([one.chip.holders for one in order]),
+        per_word=np.array([one.chip.per_word for one in order]),
+        scalars=kept,
+        kind=goal.kind,
+        static=goal.static,
+        bandwidth=goal.bandwidth,
+        tie=goal.tie,
+        timed=any(one.timed for one in goals),
+        cap=np.array([one.cap for one in goals])[per_case],
+        streamed=np.array([one.streamed for one in goals])[per_case],
+        words=np.array([one.words for one in goals])[per_case],
+        case=per_case,
+        base=kept[:, 0] + kept[:, 3],
+        inside=np.zeros((lanes, int(many[-1]), 2)),
+        waiting=np.zeros((lanes, int(many[-1]), pricing.WAITING)),
+        least=np.zeros(lanes),
+        whole=np.zeros(lanes),
+        saved=np.zeros(lanes),
+        fastest=1.0,
+        even=even(lattice),
+        steady=False,
+    )
+    if len(plan.last_stage) == 1:
+        return made
+    return made._replace(fastest=fill_inside(made, lattice, ways[0][-1, : many[-1]], pricing.cut()))
+
+
+def even(lattice: Lattice) -> bool:
+    """Whether all tiles divide their bounds."""
+    return all(
+        (lattice.rounds[d, :many] * lattice.size[d, :many] == lattice.bounds[d]).all()
+        for d, many in enumerate(lattice.many)
+    )
+
+
+def prepared(lanes: Lanes, lattice: Lattice, ways: tuple[Ints, Ints], timed: bool, work: Work) -> Lanes:
+    """Work out all bounds; returns the lanes, which say now whether they are steady."""
+    bound.fill_slopes(lanes, lattice, work)
+    count = len(lanes.case)
+    taken = work.slopes[-1, :, OUTPUT, 1].ravel()[:count]
+    saved = (work.spared[-1, :, 1] + work.saved).ravel()[:count]
+    lanes = lanes._replace(steady=lanes.even and bool((taken >= (1 - 1e-6) * saved).all()))
+    inner = inner_of(lanes, lattice, work)
+    bound.fill_inner(lanes, lattice, work, inner)
+    bound.prepare_bounds(lanes, lattice, *ways, inner, timed, np.zeros(WIDTH, np.int64), work)
+    return lanes
+
+
+def inner_of(lanes: Lanes, lattice: Lattice, work: Work) -> Inner:
+    """Room for what depends on the innermost memory: one column for lanes that are alike in it."""
+    parts, tiles, _ = work.least.shape
+    count = len(lanes.case)
+    inside = lanes.stage_group == len(lanes.last_stage) - 1
+    kinds = (0, 1, 3)
+    rooms = np.where(lanes.holds[:, inside], lanes.per_word[:, inside][..., kinds], 0.0).reshape(count, -1)
+    slopes = np.moveaxis(work.slopes[-1, :, :, 1], 1, -1).reshape(parts * WIDTH, 3)[:count]
+    spared = (work.spared[-1, :, 1] + work.saved).reshape(-1, 1)[:count]
+    _, lane, of_lane = np.unique(np.hstack([rooms, slopes, spared]), axis=0, return_index=True, return_inverse=True)
+    columns = len(lane)
+    padded = np.zeros(parts * WIDTH, np.int64)
+    padded[:count] = of_lane.ravel()
+    return Inner(
+        of_lane=padded,
+        lane=lane.astype(np.int64),
+        fits=np.empty((tiles, columns), np.float32),
+        takes=np.empty((3, len(bound.VISITED), tiles, columns), np.float32),
+        most=np.empty((tiles, columns), np.float32),
+        least=np.empty(lattice.size.shape),
+        prices=np.empty((4, columns), np.float32),
+    )
 
 
 _ONES = (1,) * len(DIMENSIONS)
@@ -160,48 +338,63 @@ _LISTED, _LABELS = 4096, 16384
 _scratch = threading.local()
 
 
-def work_of(number: int, groups: int, tiles: int) -> Work:
-    """Scratch for one of several searches, which is used again for the next nest."""
-    pool: dict[tuple[str, int], np.ndarray] = _scratch.__dict__.setdefault("pool", {})
+def work_of(number: str, groups: int, lattice: Lattice, lanes: int) -> Work:
+    """Scratch for so many lanes, which is used again for the next nest."""
+    pool: dict[tuple[str, str], np.ndarray] = _scratch.__dict__.setdefault("pool", {})
+    tiles, parts = lattice.hull.shape[0], -(-lanes // WIDTH)
 
-    def taken(name: str, shape: tuple[int, ...], kind: type = float, own: bool = True) -> np.ndarray:
-        size, key = math.prod(shape), (name, number if own else 0)
+    def taken(name: str, shape: tuple[int, ...], kind: type = float, own: bool = False) -> np.ndarray:
+        size, key = math.prod(shape), (name, number if own else "")
         if key not in pool or pool[key].size < size:
             pool[key] = np.zeros(size, kind)
         return pool[key][:size].reshape(shape)
 
+    def singles(name: str, *shape: int) -> np.ndarray:
+        return taken(name, shape, np.float32, own=True)
+
     return Work(
-        least=taken("least", (groups, tiles)),
-        within=taken("within", (groups, bound.CLASSES, tiles)),
-        rest=taken("rest", (groups, tiles)),
-        first=taken("first", (3, tiles)),
-        words=taken("words", (tiles,)),
-        slices=taken("slices", (tiles,), own=False),
-        heap=taken("heap", (tiles,), np.int64, own=False),
-        keys=taken("keys", (tiles,), own=False),
-        labels=taken("labels", (groups, _LABELS, labels.LABEL), own=False),
-        label_at=taken("label_at", (groups, _LABELS, 12), np.int64, own=False),
-        listed=taken("listed", (bound.CLASSES, _LISTED, 16), own=False),
-        listed_at=taken("listed_at", (bound.CLASSES, _LISTED, 11), np.int64, own=False),
-        seen=taken("seen", (groups, tiles if groups > 3 else 1, 8, 9), own=False),
+        least=singles("least", parts, tiles, WIDTH),
+        within=singles("within", max(groups - 2, 0), bound.CLASSES, parts, tiles, WIDTH),
+        rest=singles("rest", max(groups - 1, 1), parts, tiles, WIDTH),
+        roomy=taken("roomy", (tiles,), np.bool_, own=True),
+        first=singles("first", 3, parts, tiles, WIDTH),
+        words=singles("words", parts, tiles, WIDTH),
+        floor=singles("floor", parts, tiles, WIDTH),
+        slopes=singles("slopes", max(groups - 1, 1), parts, 3, 2, WIDTH),
+        spared=singles("spared", max(groups - 1, 1), parts, 2, WIDTH),
+        saved=singles("saved", parts, WIDTH),
+        fans=taken("fans", (groups, tiles), own=True),
+        slices=singles("slices", tiles, WIDTH),
+        step=singles("step", tiles, WIDTH),
+        prices=singles("prices", 6, WIDTH),
+        room=taken("room", (6, max(WIDTH, lanes))),
+        slope=np.zeros((3, 2)),
+        spare=np.zeros(2),
+        heap=taken("heap", (tiles,), np.int64),
+        keys=taken("keys", (tiles,)),
+        labels=taken("labels", (groups, _LABELS, labels.LABEL)),
+        label_at=taken("label_at", (groups, _LABELS, 12), np.int64),
+        listed=taken("listed", (bound.CLASSES, _LISTED, 16)),
+        listed_at=taken("listed_at", (bound.CLASSES, _LISTED, 11), np.int64),
+        seen=taken("seen", (groups, tiles if groups > 3 else 1, 8, 9)),
         values=np.zeros(9),
-        slopes=np.zeros((3, 2)),
-        spared=np.zeros(2),
-        fans=taken("fans", (groups, tiles)),
-        floor=taken("floor", (tiles,)),
     )
 
 
-def found_of(stages: int) -> Found:
+def found_of(cases: int, lanes: int, stages: int) -> Found:
     """Room for what a search finds on a target of so many stages."""
     return Found(
-        tiles=np.ones((stages + 1, 8), np.int64),
-        factors=np.ones((stages, 8), np.int64),
-        stationary=np.zeros(stages, np.int64),
-        numbers=np.array([0.0] * 7 + [np.inf]),
+        tiles=np.ones((cases, stages + 1, 8), np.int64),
+        factors=np.ones((cases, stages, 8), np.int64),
+        stationary=np.zeros((cases, stages), np.int64),
+        indices=np.zeros((cases, 8, stages + 1), np.int64),
+        lane=np.full(cases, -1, np.int64),
+        reached=np.full(cases, np.inf),
+        best=np.full(cases, np.inf),
+        numbers=np.array([[0.0] * 7 + [np.inf]] * lanes),
         chains=np.zeros(8, np.int64),
         order=np.zeros(stages, np.int64),
         accesses=np.zeros((3, stages, 3)),
         out=np.zeros(4 + stages),
-        indices=np.zeros((8, stages + 1), np.int64),
+        index=np.zeros((8, stages + 1), np.int64),
     )

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from chipfit.cost.mapping.bound import CLASSES, Work, fill_slopes
+from chipfit.cost.mapping.bound import CLASSES, Work
 from chipfit.cost.mapping.labels import Found, Steps, bound_of, consider, spread
+from chipfit.cost.mapping.lanes import WIDTH, Lanes, lane_chip, lane_goal, lane_plan
 from chipfit.cost.mapping.lattice import Lattice
-from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Floats, Ints
-from chipfit.cost.mapping.nest import Chip, Tables, chain_counts, count
-from chipfit.cost.mapping.plan import Plan
-from chipfit.cost.mapping.pricing import WAITING, Cut, Goal, packs, price_cut, resolve, score
+from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Flags, Floats, Ints, Singles
+from chipfit.cost.mapping.nest import Tables, chain_counts, count
+from chipfit.cost.mapping.pricing import WAITING, Cut, packs, price_cut, resolve, score
+from chipfit.cost.mapping.walk import (
+    Walk,
+    credit_of,
+    fill_near,
+    iterations_of,
+    limit_of,
+    marked,
+    refined,
+    room_of,
+    rounded,
+    survivors,
+    worth,
+)
 from chipfit.jit import inner, lean
 
 LEAF = 400  # candidates that take as long as one whole mapping
@@ -21,24 +34,45 @@ INPUT_FIRST = (4, 6, 5, 7, 0, 1, 2, 3)
 
 
 @inner
+def _complete(lane: int, lanes: Lanes, lattice: Lattice, tables: Tables, found: Found) -> float:
+    """The true score of a mapping in a lane: sizes in `found.index`, `tables.factors`, `found.order`."""
+    stages = lanes.stage_group.shape[0]
+    # What `nest.prepare` would fill, from the tables of the lattice.
+    for d in range(8):
+        for stage in range(stages):
+            tables.tiles[d, 0, stage] = lattice.size[d, found.index[d, stage]]
+        tables.tiles[d, 0, stages] = 1
+        found.index[d, stages] = 0
+        for stage in range(stages):
+            f = tables.factors[stage, d]
+            block = tables.tiles[d, 0, stage + 1] * f
+            tables.iterations[d, 0, stage] = (tables.tiles[d, 0, stage] + block - 1) // block
+            tables.spans[d, 0, stage, 0] = found.index[d, stage]
+            tables.spans[d, 0, stage, 1] = lattice.extent_of[d, found.index[d, stage + 1], f]
+        tables.spans[d, 0, stages, 0] = 0
+        chain_counts(tables.tiles[d, 0], tables.factors[:, d], tables.counts[d, 0])
+    if not count(found.chains, found.order, tables, lane_chip(lanes, lane), found.accesses, found.out):
+        return np.inf
+    return score(found.out[0], found.out[1], lane_goal(lanes, lane))
+
+
+@inner
 def _leaf(
-    plan: Plan,
+    lane: int,
+    lanes: Lanes,
     lattice: Lattice,
-    chip: Chip,
     tables: Tables,
-    goal: Goal,
     inside: Ints,
     position: Ints,
     found: Found,
     work: Work,
 ) -> float:
-    """The true score of a complete mapping, left in `tables.tiles`, `tables.factors`, `found.order`."""
-    groups = plan.last_stage.shape[0]
-    stages = plan.stage_group.shape[0]
+    """The true score of a complete mapping, left in `tables.factors`, `found.index` and `found.order`."""
+    groups = lanes.last_stage.shape[0]
     big = groups - 2
     innermost = work.label_at[big, position[big]]
-    for stage in range(stages):
-        g = plan.stage_group[stage]
+    for stage in range(lanes.stage_group.shape[0]):
+        g = lanes.stage_group[stage]
         found.order[stage] = OUTPUT
         for d in range(8):
             if g == 0:
@@ -47,34 +81,56 @@ def _leaf(
                 index = lattice.at[d, innermost[10]]
             else:
                 index = lattice.at[d, work.label_at[g, position[g], 0]]
-            found.indices[d, stage] = index
-            tables.tiles[d, 0, stage] = lattice.size[d, index]
+            found.index[d, stage] = index
             tables.factors[stage, d] = 1
-            if plan.last_stage[g] == stage:
+            if lanes.last_stage[g] == stage:
                 if g == groups - 1:
                     tables.factors[stage, d] = inside[innermost[11], d]
                 else:
                     tables.factors[stage, d] = work.label_at[g, position[g], 2 + d]
         if g < groups - 1:
             o = work.label_at[g, position[g], 1] % 3
-            if not plan.allowed[g, o]:
-                o = WEIGHT if plan.allowed[g, WEIGHT] else (OUTPUT if plan.allowed[g, OUTPUT] else INPUT)
+            if not lanes.allowed[g, o]:
+                o = WEIGHT if lanes.allowed[g, WEIGHT] else (OUTPUT if lanes.allowed[g, OUTPUT] else INPUT)
             found.order[stage] = o
-    # What `nest.prepare` would fill, from the tables of the lattice.
-    for d in range(8):
-        tables.tiles[d, 0, stages] = 1
-        found.indices[d, stages] = 0
-        for stage in range(stages):
-            f = tables.factors[stage, d]
-            block = tables.tiles[d, 0, stage + 1] * f
-            tables.iterations[d, 0, stage] = (tables.tiles[d, 0, stage] + block - 1) // block
-            tables.spans[d, 0, stage, 0] = found.indices[d, stage]
-            tables.spans[d, 0, stage, 1] = lattice.extent_of[d, found.indices[d, stage + 1], f]
-        tables.spans[d, 0, stages, 0] = 0
-        chain_counts(tables.tiles[d, 0], tables.factors[:, d], tables.counts[d, 0])
-    if not count(found.chains, found.order, tables, chip, found.accesses, found.out):
-        return np.inf
-    return score(found.out[0], found.out[1], goal)
+    return _complete(lane, lanes, lattice, tables, found)
+
+
+@inner
+def _keep(value: float, lane: int, slack: float, lanes: Lanes, tables: Tables, found: Found) -> None:
+    """The mapping at hand is the best of its case so far."""
+    case = lanes.case[lane]
+    found.reached[case] = value
+    found.best[case] = min(found.best[case], value * slack)
+    found.lane[case] = lane
+    stages = found.stationary.shape[1]
+    for stage in range(stages + 1):
+        for d in range(8):
+            found.tiles[case, stage, d] = tables.tiles[d, 0, stage]
+            found.indices[case, d, stage] = found.index[d, stage]
+            if stage < stages:
+                found.factors[case, stage, d] = tables.factors[stage, d]
+        if stage < stages:
+            found.stationary[case, stage] = found.order[stage]
+
+
+@inner
+def _lend(
+    lender: int, case: int, slack: float, lanes: Lanes, lattice: Lattice, tables: Tables, found: Found
+) -> None:
+    """Try the best mapping of one case in another."""
+    if found.lane[lender] < 0 or lender == case:
+        return
+    cases = found.reached.shape[0]
+    lane = found.lane[lender] // cases * cases + case
+    for stage in range(found.stationary.shape[1]):
+        found.order[stage] = found.stationary[lender, stage]
+        for d in range(8):
+            found.index[d, stage] = found.indices[lender, d, stage]
+            tables.factors[stage, d] = found.factors[lender, stage, d]
+    value = _complete(lane, lanes, lattice, tables, found)
+    if value < found.reached[case]:
+        _keep(value, lane, slack, lanes, tables, found)
 
 
 @inner
@@ -94,57 +150,80 @@ def _sift(heap: Ints, keys: Floats, start: int, size: int) -> None:
         root = child
 
 
+@inner
+def _bound_of_block(
+    i: int, lane: int, iterations: float, elements: int, lanes: Lanes, work: Work
+) -> float:
+    """The least score of a block of so many multiplications in a lane."""
+    part, place = lane // WIDTH, lane % WIDTH
+    cycles = lanes.fastest / (min(iterations, 1.0 * elements) * work.fans[work.fans.shape[0] - 2, i])
+    if lanes.timed:
+        cycles = max(cycles, 1.0 * work.floor[part, i, place])
+    energy = lanes.base[lane] + lanes.whole[lane] + work.least[part, i, place]
+    return bound_of(energy, cycles, 0.0, lane_goal(lanes, lane))
+
+
+@inner
+def _close(
+    lane: int, block: int, size: int, elements: int,
+    on: Flags, lanes: Lanes, lattice: Lattice, work: Work, numbers: Floats,
+) -> None:  # fmt: skip
+    """A lane has had its effort: note the least bound of the block at hand and of all that wait."""
+    on[lane] = False
+    numbers[5] += 1
+    for h in range(-1, size):
+        i = block if h < 0 else work.heap[h]
+        least = _bound_of_block(i, lane, iterations_of(i, lattice), elements, lanes, work)
+        numbers[7] = min(numbers[7], least)
+
+
 @lean
 def best_first(
-    plan: Plan,
+    lanes: Lanes,
     lattice: Lattice,
-    chip: Chip,
     tables: Tables,
-    goal: Goal,
-    base: float,
     inside: Ints,
-    inside_cost: Floats,
-    inside_pending: Floats,
     ways: Ints,
     many: Ints,
-    limit: float,
+    on: Flags,
     slack: float,
     probes: int,
     effort: float,
     found: Found,
     work: Work,
+    walk: Walk,
     cut: Cut,
     steps: Steps,
-) -> float:
-    """The least score below `limit` (or `limit`), and its mapping in `found`.
+    amounts: Singles,
+    times: Floats,
+    filled: Floats,
+) -> None:
+    """Better mappings of all cases than those in `found`, if there are any.
 
     Args:
-        plan: the target in groups.
+        lanes: the target in groups, for all ways to hold tensors and all cases.
         lattice: the tiles.
-        chip: the target as `nest.count` reads it.
         tables: scratch of `nest.count` for one mapping, with the rows and columns of the lattice.
-        goal: what is least.
-        base: energy that every mapping takes (J).
         inside: ways to unroll below the innermost memory.
-        inside_cost: their costs, as `price_inside`.
-        inside_pending: what waits, as `price_inside`.
         ways: ways to unroll by group, as `list_ways`.
         many: how many.
-        limit: a score that is to be beaten.
+        on: lanes that are searched; those whose effort is used up are off afterwards.
         slack: what cannot be less than this part of the best is left out; 1 to leave out nothing better.
-        effort: candidates looked at after which the search gives up; a whole mapping counts as LEAF.
-        probes: if not 0, only the most promising mapping of so many blocks is looked at.
-        found: filled.
+        probes: if not 0, only the most promising mapping of so many blocks of a lane is looked at, and lanes
+            take turns.
+        effort: candidates looked at after which a lane gives up; a whole mapping counts as LEAF.
+        found: the scores that are to be beaten; filled.
         work: bounds, as `prepare_bounds` left them.
-        cut: scratch, new for each search.
-        steps: likewise.
+        walk: scratch. cut: scratch, new for each search. steps: likewise.
+        amounts: scratch (3, 2). times: scratch (3). filled: scratch (cases).
     """
-    groups = plan.last_stage.shape[0]
+    groups = lanes.last_stage.shape[0]
     big = groups - 2
     tiles = lattice.hull.shape[0]
-    stages = plan.stage_group.shape[0]
-    elements = plan.sides[big, 0] * plan.sides[big, 1]
+    stages = lanes.stage_group.shape[0]
+    elements = lanes.sides[big, 0] * lanes.sides[big, 1]
     outputs = float(lattice.elements[OUTPUT, tiles - 1])
+    count_lanes, cases = lanes.case.shape[0], found.reached.shape[0]
     tile, factors, extent, blocks, priced = cut
     pending, position, have, dims = steps.pending, steps.position, steps.have, steps.dims
     first, last, place, products, indices = (
@@ -155,8 +234,7 @@ def best_first(
         steps.indices,
     )
     copies, loops_here, of_tiles, of_blocks = steps.copies, steps.loops_here, steps.of_tiles, steps.of_blocks
-    rest_of, reach_of, reach = steps.rest_of, steps.reach_of, steps.reach
-    slopes, spared = work.slopes, work.spared
+    rest_of, reach = steps.rest_of, steps.reach
     nothing = int(have[0])  # handing on constants would compile what takes them once more
     active = 0
     rows_from, columns_from = -1, -1
@@ -177,318 +255,422 @@ def best_first(
     for i in range(lattice.columns.shape[0]):
         for j in range(lattice.columns.shape[1]):
             least_columns = min(least_columns, lattice.columns[i, j, 0])
-    fill_slopes(big, plan, lattice, slopes, spared)
-    reached, best = limit, limit * slack
-    least_inside, whole_inside, saved_inside, fastest_inside = np.inf, np.inf, 0.0, np.inf
-    for w in range(inside.shape[0]):
-        least_inside = min(least_inside, inside_cost[w, 0])
-        fastest_inside = min(fastest_inside, inside_cost[w, 1])
-        whole_inside = min(whole_inside, inside_cost[w, 0] + inside_pending[w, 3] * plan.most_copies[big + 1])
-        saved_inside = max(saved_inside, inside_pending[w, 3] * plan.most_copies[big])
-    size = 0
-    found.numbers[4], found.numbers[7] = np.inf, np.inf
-    for i in range(tiles):
-        if work.least[big, i] == np.inf:
-            continue
-        most, sums = 1.0, 1.0
-        for d in range(8):
-            wide = lattice.size[d, lattice.at[d, i]]
-            most *= wide
-            if RELEVANT[OUTPUT, d] == 0:
-                sums *= wide
-        cycles = max(fastest_inside / (min(most, elements) * work.fans[big, i]), work.floor[i])
-        within = max(least_inside, whole_inside - saved_inside * min(sums, float(elements)))
-        work.keys[i] = bound_of(base + within + work.least[big, i], cycles, 0.0, goal)
-        found.numbers[4] = min(found.numbers[4], work.keys[i])
-        if work.keys[i] < best:
-            work.heap[size] = i
-            size += 1
-    all_blocks = size
-    opened = 0
-    for i in range(size // 2 - 1, -1, -1):
-        _sift(work.heap, work.keys, i, size)
-    # Under a cap on cycles a dive may end above it, and then says nothing.
-    dive = probes > 0 or (best == np.inf and goal.cap == np.inf)
-    # With several steps to go, labels that reach the same tile are compared.
+    dive = probes > 0
     unsure = nothing > 0
-    memory = big > 1 and plan.complete
-    if memory:
-        seen = work.seen.reshape(work.seen.size)
-        for i in range(seen.shape[0]):
-            seen[i] = np.inf
-    while size > 0:
-        block = work.heap[0]
-        if work.keys[block] >= best:
-            break
-        size -= 1
-        work.heap[0] = work.heap[size]
-        work.heap[size] = block  # kept behind the heap, for a second round after the dive
-        _sift(work.heap, work.keys, nothing, size)
-        found.numbers[0] += 1
-        opened += 1
-        if found.numbers[6] > effort and best < np.inf:
-            found.numbers[5] += 1
-            found.numbers[7] = min(found.numbers[7], work.keys[block])
-            break
-        if probes > 0 and opened > probes and best < np.inf:
-            break
-        # All cuts of the block into tiles of the innermost memory and processing elements, dimension by
-        # dimension. Within one, tiles grow from cut to cut.
-        for c in range(CLASSES):
-            work.listed_at[c, 0, 9] = 0
-        for o in range(3):
-            reach_of[o, 0] = min(work.within[big, o, block], work.within[big, o + 3, block])
-            reach_of[o, 1] = work.within[big, o, block]
-        have[big] = 0
-        for t in range(3):
-            rest_of[t, active] = 1.0
-        for k in range(active - 1, -1, -1):
-            d = dims[k]
-            j = lattice.at[d, block]
-            first[k], last[k] = lattice.by_block[d, j], lattice.by_block[d, j + 1]
-            for t in range(3):
-                rest_of[t, k] = rest_of[t, k + 1] * (lattice.rounds[d, j] if RELEVANT[t, d] == 0 else 1.0)
-        depth = 0
-        place[0] = first[0]
-        while depth >= 0:
-            if place[depth] == last[depth]:
-                depth -= 1
-                if depth >= 0:
-                    place[depth] += 1
-                continue
-            d = dims[depth]
-            pair = place[depth]
-            product = products[depth] * lattice.pair_factor[d, pair]
-            if product > elements:
-                place[depth] += 1
-                continue
-            index = indices[depth] + lattice.pair_tile[d, pair] * lattice.step[d]
-            if work.rest[groups - 1, index] == np.inf:
-                place[depth] = last[depth]
-                continue
-            # A bound from tables, before anything is worked out; dimensions to come are taken for the best.
-            tile[d], extent[d] = lattice.pair_tile[d, pair], lattice.pair_extent[d, pair]
-            rounds, sides = lattice.rounds[d, tile[d]], lattice.pair_blocks[d, pair]
-            if not plan.loopable[big, d] and sides > lattice.rounds[d, lattice.at[d, block]]:
-                place[depth] += 1  # more rounds than one, in a memory that may not loop
-                continue
-            many_sums = copies[depth]
-            for t in range(3):
-                other = RELEVANT[t, d] == 0
-                of_tiles[t, depth + 1] = of_tiles[t, depth] * (rounds if other else 1.0)
-                of_blocks[t, depth + 1] = of_blocks[t, depth] * (sides if other else 1.0)
-                loops = not other and sides > lattice.rounds[d, lattice.at[d, block]]
-                loops_here[t, depth + 1] = 1 if loops else loops_here[t, depth]
-            if RELEVANT[OUTPUT, d] == 0:
-                many_sums *= lattice.pair_factor[d, pair]
-            hull, hull_of_tiles = input_base, input_base
-            if depth >= rows_from:
-                hull *= lattice.rows[extent[4], extent[6], 0]
-                hull_of_tiles *= lattice.rows[tile[4], tile[6], 0]
-            else:
-                hull *= least_rows
-                hull_of_tiles *= least_rows
-            if depth >= columns_from:
-                hull *= lattice.columns[extent[5], extent[7], 0]
-                hull_of_tiles *= lattice.columns[tile[5], tile[7], 0]
-            else:
-                hull *= least_columns
-                hull_of_tiles *= least_columns
-            if not chip.union:
-                hull = min(hull, hull_of_tiles)  # identical tiles are sent; rows between them are not
-            n = depth + 1
-            c0 = hull * of_blocks[0, n] * rest_of[0, n] * slopes[0, 0]
-            c0 += hull_of_tiles * of_tiles[0, n] * rest_of[0, n] * slopes[0, 1]
-            c1 = (of_blocks[1, n] * slopes[1, 0] + of_tiles[1, n] * slopes[1, 1]) * rest_of[1, n]
-            c2 = (of_blocks[2, n] * slopes[2, 0] + of_tiles[2, n] * slopes[2, 1]) * rest_of[2, n]
-            low = min(c1 + c2 + reach_of[0, loops_here[0, n]], c0 + c2 + reach_of[1, loops_here[1, n]])
-            low = min(low, c0 + c1 + reach_of[2, loops_here[2, n]])
-            most_sums = many_sums if n == active else many_sums * (elements // product)
-            low += base + whole_inside - spared[0] - (spared[1] + saved_inside) * most_sums
-            at_work = product if n == active else elements
-            cycles = max(fastest_inside / (at_work * work.fans[big, block]), work.floor[block])
-            if bound_of(low, cycles, 0.0, goal) >= best:
-                place[depth] += 1
-                continue
-            if n < active:
-                depth = n
-                products[depth] = product
-                indices[depth] = index
-                copies[depth] = many_sums
-                place[depth] = first[depth]
-                continue
-            place[depth] += 1
-            for k in range(active):
-                e = dims[k]
-                factors[e] = lattice.pair_factor[e, place[k] if k < depth else pair]
-            if not packs(factors, big, plan, reach):
-                continue
-            for k in range(active):
-                e = dims[k]
-                which = place[k] if k < depth else pair
-                tile[e] = lattice.pair_tile[e, which]
-                extent[e] = lattice.pair_extent[e, which]
-                blocks[e] = lattice.pair_blocks[e, which]
-            price_cut(big, tile, factors, extent, blocks, plan, lattice, priced)
-            found.numbers[1] += 1
-            full = False
-            for w in range(inside.shape[0]):
-                good = inside_cost[w, 1] < np.inf
-                cycles = inside_cost[w, 1]
-                for e in range(8):
-                    size_here = lattice.size[e, tile[e]]
-                    if size_here % inside[w, e] != 0 and size_here != lattice.bounds[e]:
-                        good = False
-                    if not plan.loopable[groups - 1, e] and size_here > inside[w, e]:
-                        good = False
-                    cycles *= blocks[e] / lattice.rounds[e, tile[e]]
-                if not good:
-                    continue
-                for t in range(WAITING):
-                    pending[t] = inside_pending[w, t]
-                energy = base + inside_cost[w, 0] + resolve(big, factors, plan, priced, outputs, pending)
-                consider(
-                    big,
-                    block,
-                    energy,
-                    cycles,
-                    pending,
-                    factors,
-                    index,
-                    w,
-                    blocks,
-                    nothing - 1,
-                    0.0,
-                    priced,
-                    plan,
-                    lattice,
-                    goal,
-                    best,
-                    work,
-                )
-                for c in range(CLASSES):
-                    full = full or work.listed_at[c, 0, 9] == work.listed.shape[1]
-                if full:
-                    have[big] = spread(
-                        big,
-                        block,
-                        plan,
-                        lattice,
-                        goal,
-                        best,
-                        work,
-                        int(have[big]),
-                        dive,
-                        memory,
-                        unsure,
-                        found,
-                        steps,
-                    )
-                    full = False
-                    for c in range(CLASSES):
-                        work.listed_at[c, 0, 9] = 0
-        have[big] = spread(
-            big, block, plan, lattice, goal, best, work, int(have[big]), dive, memory, unsure, found, steps
-        )
-        # Depth first through the steps further out.
-        g = big
-        position[g] = -1
-        while g <= big:
-            position[g] += 1
-            if position[g] >= have[g]:
-                g += 1
-                continue
-            label = work.labels[g, position[g]]
-            if label[0] >= best:
-                continue
-            if found.numbers[6] > effort and best < np.inf:
-                found.numbers[5] += 1
-                found.numbers[7] = min(found.numbers[7], work.keys[block])
+    # With several steps to go, labels that reach the same tile are compared.
+    memory = False
+    for lane in range(count_lanes):
+        if on[lane]:
+            found.numbers[lane, 4], found.numbers[lane, 7] = np.inf, np.inf
+            memory = big > 1 and lanes.complete[lane]
+    turn = -1
+    while True:
+        # What is looked at: one lane after the other, case by case, or all at once.
+        turn += 1
+        only = -1
+        if dive:
+            if turn == count_lanes:
                 break
-            found.numbers[2] += 1
-            if g == 0:
-                found.numbers[3] += 1
-                found.numbers[6] += LEAF
-                value = _leaf(plan, lattice, chip, tables, goal, inside, position, found, work)
-                if value < reached:
-                    reached, best = value, min(best, value * slack)
-                    for stage in range(stages + 1):
-                        for d in range(8):
-                            found.tiles[stage, d] = tables.tiles[d, 0, stage]
-                            if stage < stages:
-                                found.factors[stage, d] = tables.factors[stage, d]
-                        if stage < stages:
-                            found.stationary[stage] = found.order[stage]
+            holds = count_lanes // cases
+            case = turn // holds
+            only = turn % holds * cases + case
+            if turn % holds == 0:
+                for lender in range(case):
+                    _lend(lender, case, slack, lanes, lattice, tables, found)
+                # Of a case for which others have found something, the likeliest lanes will do.
+                likely, least = only, np.inf
+                for lane in range(case, count_lanes, cases):
+                    for i in range(tiles):
+                        value = 1.0 * work.least[lane // WIDTH, i, lane % WIDTH] + lanes.base[lane]
+                        if value < least:
+                            likely, least = lane, value
+            borrowed = case > 0 and found.lane[case] >= 0
+            if not on[only] or (borrowed and only != likely and only != found.lane[case]):
                 continue
-            where = work.label_at[g, position[g]]
-            runs = where[1] - 3 if where[1] >= 3 else -1
-            g -= 1
-            unsure = label[12] < 0 or (runs >= 0 and not plan.allowed[g, runs])
-            position[g] = -1
-            have[g] = 0
-            for w in range(many[g]):
-                index = 0
-                cycles = label[2]
-                for d in range(8):
-                    tile[d] = lattice.at[d, where[0]]
-                    factors[d] = ways[g, w, d]
-                    j = lattice.block_of[d, tile[d], factors[d]]
-                    if j < 0:
-                        index = -1
-                        break
-                    index += j * lattice.step[d]
-                    extent[d] = lattice.extent_of[d, tile[d], factors[d]]
-                    wide = lattice.size[d, tile[d]] * factors[d]
-                    blocks[d] = (lattice.bounds[d] + wide - 1) // wide
-                    if not plan.loopable[g, d] and blocks[d] > lattice.rounds[d, j]:
-                        index = -1
-                        break
-                    cycles *= blocks[d] / lattice.rounds[d, tile[d]]
-                if index < 0:
+        elif turn == 1:
+            break
+        for case in range(cases):
+            filled[case] = found.best[case]
+        size = 0
+        fill_near(only, on, found.best, lanes, work, walk)
+        low = only // WIDTH if only >= 0 else 0
+        high = low + 1 if only >= 0 else work.least.shape[0]
+        for i in range(tiles):
+            iterations = iterations_of(i, lattice)
+            ratio, less = room_of(lanes.fastest / (min(iterations, 1.0 * elements) * work.fans[big, i]), lanes)
+            key = np.inf
+            for part in range(low, high):
+                if worth(part, i, ratio, less, work, walk) == 0:
                     continue
-                for c in range(CLASSES):
-                    work.listed_at[c, 0, 9] = 0
-                for t in range(WAITING):
-                    pending[t] = label[3 + t]
-                price_cut(g, tile, factors, extent, blocks, plan, lattice, priced)
-                energy = label[1] + resolve(g, factors, plan, priced, outputs, pending)
-                consider(
-                    g,
-                    index,
-                    energy,
-                    cycles,
-                    pending,
-                    factors,
-                    nothing,
-                    nothing,
-                    blocks,
-                    runs,
-                    label[12],
-                    priced,
-                    plan,
-                    lattice,
-                    goal,
-                    best,
-                    work,
-                )
-                have[g] = spread(
-                    g,
-                    index,
-                    plan,
-                    lattice,
-                    goal,
-                    best,
-                    work,
-                    int(have[g]),
-                    dive,
-                    memory,
-                    unsure,
-                    found,
-                    steps,
-                )
-        if dive and best < np.inf and probes == 0:
-            dive = False
-            size = all_blocks
-            for i in range(size // 2 - 1, -1, -1):
-                _sift(work.heap, work.keys, i, size)
-    return reached
+                for k in range(WIDTH):
+                    if walk.near[part, k] == -np.inf or work.least[part, i, k] == np.inf:
+                        continue
+                    lane = part * WIDTH + k
+                    value = _bound_of_block(i, lane, iterations, elements, lanes, work)
+                    best = found.best[lanes.case[lane]]
+                    if value < rounded(best, credit_of(lane, part, k, lanes, work)):
+                        key = min(key, value / best if best < np.inf else value / (1 + value) - 1)
+            if key < np.inf:
+                work.keys[i] = key
+                work.heap[size] = i
+                size += 1
+        opened = 0
+        for i in range(size // 2 - 1, -1, -1):
+            _sift(work.heap, work.keys, i, size)
+        if memory:
+            seen = work.seen.reshape(work.seen.size)
+            for i in range(seen.shape[0]):
+                seen[i] = np.inf
+        while size > 0:
+            block = work.heap[0]
+            # Keys are parts of the best at first.
+            better = 0.0
+            for case in range(cases):
+                better = max(better, found.best[case] / filled[case] if filled[case] < np.inf else 2.0)
+            if work.keys[block] > 1.01 * better:
+                break
+            size -= 1
+            work.heap[0] = work.heap[size]
+            _sift(work.heap, work.keys, nothing, size)
+            # The lanes that it may be of use to.
+            iterations = iterations_of(block, lattice)
+            walk.counts[0], walk.counts[1], parts = 0, 0, 0
+            cycles = lanes.fastest / (min(iterations, 1.0 * elements) * work.fans[big, block])
+            ratio, less = room_of(cycles, lanes)
+            for part in range(low, high):
+                if worth(part, block, ratio, less, work, walk) == 0:
+                    continue
+                alive = False
+                for k in range(WIDTH):
+                    lane = part * WIDTH + k
+                    walk.limit[parts, k] = -np.inf
+                    walk.head[lane] = -1
+                    if walk.near[part, k] == -np.inf or work.least[part, block, k] == np.inf:
+                        continue
+                    best = found.best[lanes.case[lane]]
+                    value = _bound_of_block(block, lane, iterations, elements, lanes, work)
+                    if value >= rounded(best, credit_of(lane, part, k, lanes, work)):
+                        continue
+                    if found.numbers[lane, 6] > effort and best < np.inf:
+                        _close(lane, block, size, elements, on, lanes, lattice, work, found.numbers[lane])
+                        fill_near(only, on, found.best, lanes, work, walk)
+                        continue
+                    cycles = lanes.fastest / (1.0 * elements * work.fans[big, block])
+                    if lanes.timed:
+                        cycles = max(cycles, 1.0 * work.floor[part, block, k])
+                    walk.limit[parts, k] = limit_of(lane, part, k, best, cycles, lanes, work)
+                    walk.spared[parts, k] = work.spared[big, part, 1, k] + lanes.saved[lane]
+                    found.numbers[lane, 0] += 1
+                    alive = True
+                if not alive:
+                    continue
+                walk.parts[parts], walk.alive[0, parts] = part, parts
+                for t in range(3):
+                    for k in range(WIDTH):
+                        walk.slopes[parts, t, 0, k] = work.slopes[big, part, t, 0, k]
+                        walk.slopes[parts, t, 1, k] = work.slopes[big, part, t, 1, k]
+                        if big > 0:
+                            here = work.within[big - 1, t, part, block, k]
+                            beyond = work.within[big - 1, t + 3, part, block, k]
+                            walk.reach[parts, t, 0, k] = min(here, beyond)
+                            walk.beyond[parts, t, k] = beyond
+                            walk.reach[parts, t, 1, k] = here
+                    if big == 0:
+                        stays = True
+                        for d in range(8):
+                            loop = lattice.at[d, block] < lattice.many[d] - 1
+                            bound = not lanes.loopable[0, d]
+                            bound = bound or (not lanes.allowed[0, t] and RELEVANT[t, d] == 1)
+                            stays = stays and not (loop and bound)
+                        hull = np.float32(lattice.hull[block] if t == INPUT else 1.0)
+                        for k in range(WIDTH):
+                            slope = work.slopes[0, part, t, 0, k] + work.slopes[0, part, t, 1, k]
+                            walk.reach[parts, t, 0, k] = hull * slope if stays else np.inf
+                            walk.reach[parts, t, 1, k] = walk.reach[parts, t, 0, k]
+                parts += 1
+            if parts == 0:
+                continue
+            walk.many[0] = parts
+            walk.counts[2] += 1
+            opened += 1
+            if only >= 0 and opened > probes and found.best[lanes.case[only]] < np.inf:
+                break
+            # All cuts of the block into tiles of the innermost memory and processing elements, dimension by
+            # dimension. Within one, tiles grow from cut to cut.
+            have[big] = 0
+            for t in range(3):
+                rest_of[t, active] = 1.0
+            for k in range(active - 1, -1, -1):
+                d = dims[k]
+                j = lattice.at[d, block]
+                first[k], last[k] = lattice.by_block[d, j], lattice.by_block[d, j + 1]
+                for t in range(3):
+                    rest_of[t, k] = rest_of[t, k + 1] * (lattice.rounds[d, j] if RELEVANT[t, d] == 0 else 1.0)
+            depth = 0
+            place[0] = first[0]
+            while True:
+                finished = depth < 0
+                if not finished:
+                    if place[depth] == last[depth]:
+                        depth -= 1
+                        if depth >= 0:
+                            place[depth] += 1
+                        continue
+                    d = dims[depth]
+                    pair = place[depth]
+                    product = products[depth] * lattice.pair_factor[d, pair]
+                    if product > elements:
+                        place[depth] += 1
+                        continue
+                    index = indices[depth] + lattice.pair_tile[d, pair] * lattice.step[d]
+                    if not work.roomy[index]:
+                        place[depth] = last[depth]
+                        continue
+                    # A bound from tables, before anything is worked out; dimensions to come are taken for the
+                    # best.
+                    tile[d], extent[d] = lattice.pair_tile[d, pair], lattice.pair_extent[d, pair]
+                    rounds, sides = lattice.rounds[d, tile[d]], lattice.pair_blocks[d, pair]
+                    if not lanes.loopable[big, d] and sides > lattice.rounds[d, lattice.at[d, block]]:
+                        place[depth] += 1  # more rounds than one, in a memory that may not loop
+                        continue
+                    many_sums = copies[depth]
+                    for t in range(3):
+                        other = RELEVANT[t, d] == 0
+                        of_tiles[t, depth + 1] = of_tiles[t, depth] * (rounds if other else 1.0)
+                        of_blocks[t, depth + 1] = of_blocks[t, depth] * (sides if other else 1.0)
+                        loops = not other and sides > lattice.rounds[d, lattice.at[d, block]]
+                        loops_here[t, depth + 1] = 1 if loops else loops_here[t, depth]
+                    if RELEVANT[OUTPUT, d] == 0:
+                        many_sums *= lattice.pair_factor[d, pair]
+                    hull, hull_of_tiles = input_base, input_base
+                    if depth >= rows_from:
+                        hull *= lattice.rows[extent[4], extent[6], 0]
+                        hull_of_tiles *= lattice.rows[tile[4], tile[6], 0]
+                    else:
+                        hull *= least_rows
+                        hull_of_tiles *= least_rows
+                    if depth >= columns_from:
+                        hull *= lattice.columns[extent[5], extent[7], 0]
+                        hull_of_tiles *= lattice.columns[tile[5], tile[7], 0]
+                    else:
+                        hull *= least_columns
+                        hull_of_tiles *= least_columns
+                    if not lanes.union:
+                        hull = min(hull, hull_of_tiles)  # identical tiles are sent; rows between them are not
+                    n = depth + 1
+                    amounts[0, 0] = hull * of_blocks[0, n] * rest_of[0, n]
+                    amounts[0, 1] = hull_of_tiles * of_tiles[0, n] * rest_of[0, n]
+                    for t in range(1, 3):
+                        amounts[t, 0] = of_blocks[t, n] * rest_of[t, n]
+                        amounts[t, 1] = of_tiles[t, n] * rest_of[t, n]
+                    # Of dimensions to come, copies take more than they save, or may be as many as there are.
+                    steady = n == active or lanes.steady
+                    most_sums = many_sums if steady else many_sums * (elements // product)
+                    staying_sums = 1.0 if lanes.steady else most_sums
+                    if survivors(depth, index, amounts, most_sums, staying_sums, loops_here, work, walk) == 0:
+                        place[depth] += 1
+                        continue
+                    if n < active:
+                        depth = n
+                        products[depth] = product
+                        indices[depth] = index
+                        copies[depth] = many_sums
+                        place[depth] = first[depth]
+                        continue
+                    place[depth] += 1
+                    made = walk.counts[0]
+                    for k in range(active):
+                        e = dims[k]
+                        walk.cuts[made, e] = place[k] if k < depth else pair
+                        factors[e] = lattice.pair_factor[e, walk.cuts[made, e]]
+                    if not packs(factors, big, lane_plan(lanes, nothing), reach):
+                        continue
+                    limit = walk.limit
+                    if lanes.timed and product < elements:
+                        limit = walk.within
+                        for q in range(walk.many[n]):
+                            p = walk.alive[n, q]
+                            for k in range(WIDTH):
+                                limit[p, k] = -np.inf
+                                if walk.limit[p, k] > -np.inf:
+                                    part = walk.parts[p]
+                                    lane = part * WIDTH + k
+                                    cycles = lanes.fastest / (1.0 * product * work.fans[big, block])
+                                    cycles = max(cycles, 1.0 * work.floor[part, block, k])
+                                    best = found.best[lanes.case[lane]]
+                                    limit[p, k] = limit_of(lane, part, k, best, cycles, lanes, work)
+                    hits = marked(index, amounts, most_sums, staying_sums, loops_here, n, limit, work, walk)
+                    if hits > 0 and big > 0:
+                        for t in range(3):
+                            times[t] = hull_of_tiles / lattice.hull[block] if t == INPUT else 1.0
+                            for e in range(8):
+                                if RELEVANT[t, e] == 0:
+                                    times[t] *= factors[e]
+                        hits = refined(
+                            walk.counts[2], block, amounts, most_sums, loops_here, n, times, limit, lanes, lattice, work, walk
+                        )
+                    if hits == 0:
+                        continue
+                    walk.cuts[made, 8] = index
+                    walk.counts[0] += 1
+                    for q in range(walk.many[n]):
+                        p = walk.alive[n, q]
+                        for k in range(WIDTH):
+                            if walk.hit[p, k]:
+                                lane = walk.parts[p] * WIDTH + k
+                                use = walk.counts[1]
+                                walk.uses[use, 0], walk.uses[use, 1] = made, -1
+                                if walk.head[lane] < 0:
+                                    walk.head[lane] = use
+                                else:
+                                    walk.uses[walk.tail[lane], 1] = use
+                                walk.tail[lane] = use
+                                walk.counts[1] += 1
+                    room = walk.uses.shape[0] - walk.counts[1]
+                    if walk.counts[0] < walk.cuts.shape[0] and room > count_lanes + WIDTH:
+                        continue
+                # What waits is worked out, lane by lane.
+                walk.counts[0], walk.counts[1] = 0, 0
+                for p in range(parts):
+                    for k in range(WIDTH):
+                        part = walk.parts[p]
+                        lane = part * WIDTH + k
+                        use = walk.head[lane]
+                        walk.head[lane] = -1
+                        if not (use >= 0 and on[lane]) and not (dive and finished and lane == only):
+                            continue
+                        plan, goal, numbers = lane_plan(lanes, lane), lane_goal(lanes, lane), found.numbers[lane]
+                        case = lanes.case[lane]
+                        credit = credit_of(lane, part, k, lanes, work)
+                        near = rounded(found.best[case], credit)
+                        if not dive:
+                            have[big] = 0
+                        for c in range(CLASSES):
+                            work.listed_at[c, 0, 9] = 0
+                        while use >= 0:
+                            made = walk.uses[use, 0]
+                            use = walk.uses[use, 1]
+                            index = walk.cuts[made, 8]
+                            for e in range(8):
+                                tile[e], extent[e], factors[e], blocks[e] = 0, 0, 1, 1.0
+                            for j in range(active):
+                                e = dims[j]
+                                which = walk.cuts[made, e]
+                                factors[e] = lattice.pair_factor[e, which]
+                                tile[e] = lattice.pair_tile[e, which]
+                                extent[e] = lattice.pair_extent[e, which]
+                                blocks[e] = lattice.pair_blocks[e, which]
+                            price_cut(big, tile, factors, extent, blocks, plan, lattice, priced)
+                            numbers[1] += 1
+                            full = False
+                            for w in range(inside.shape[0]):
+                                good = lanes.inside[lane, w, 1] < np.inf
+                                cycles = lanes.inside[lane, w, 1]
+                                for e in range(8):
+                                    size_here = lattice.size[e, tile[e]]
+                                    if size_here % inside[w, e] != 0 and size_here != lattice.bounds[e]:
+                                        good = False
+                                    if not plan.loopable[groups - 1, e] and size_here > inside[w, e]:
+                                        good = False
+                                    cycles *= blocks[e] / lattice.rounds[e, tile[e]]
+                                if not good:
+                                    continue
+                                for t in range(WAITING):
+                                    pending[t] = lanes.waiting[lane, w, t]
+                                energy = lanes.base[lane] + lanes.inside[lane, w, 0]
+                                energy += resolve(big, factors, plan, priced, outputs, pending)
+                                consider(
+                                    big, block, energy, cycles, pending, factors, index, w, blocks,
+                                    nothing - 1, 0.0, priced, part, k, lanes, plan, lattice, goal, near, work,
+                                )  # fmt: skip
+                                for c in range(CLASSES):
+                                    full = full or work.listed_at[c, 0, 9] == work.listed.shape[1]
+                                if full:
+                                    have[big] = spread(
+                                        big, block, part, k, plan, lattice, goal, found.best[case], near, work,
+                                        int(have[big]), dive, memory, unsure, numbers, steps,
+                                    )  # fmt: skip
+                                    full = False
+                                    for c in range(CLASSES):
+                                        work.listed_at[c, 0, 9] = 0
+                        have[big] = spread(
+                            big, block, part, k, plan, lattice, goal, found.best[case], near, work,
+                            int(have[big]), dive, memory, unsure, numbers, steps,
+                        )  # fmt: skip
+                        if dive and not finished:
+                            continue  # of all cuts of the block the most promising
+                        # Depth first through the steps further out.
+                        before = found.reached[case]
+                        g = big
+                        position[g] = -1
+                        while g <= big:
+                            position[g] += 1
+                            if position[g] >= have[g]:
+                                g += 1
+                                continue
+                            label = work.labels[g, position[g]]
+                            if label[0] >= (found.best[case] if g == 0 else rounded(found.best[case], credit)):
+                                continue
+                            if numbers[6] > effort and found.best[case] < np.inf:
+                                _close(lane, block, size, elements, on, lanes, lattice, work, numbers)
+                                break
+                            numbers[2] += 1
+                            if g == 0:
+                                numbers[3] += 1
+                                numbers[6] += LEAF
+                                value = _leaf(lane, lanes, lattice, tables, inside, position, found, work)
+                                if value < found.reached[case]:
+                                    _keep(value, lane, slack, lanes, tables, found)
+                                continue
+                            where = work.label_at[g, position[g]]
+                            runs = where[1] - 3 if where[1] >= 3 else -1
+                            g -= 1
+                            unsure_here = label[12] < 0 or (runs >= 0 and not plan.allowed[g, runs])
+                            position[g] = -1
+                            have[g] = 0
+                            for w in range(many[g]):
+                                index = 0
+                                cycles = label[2]
+                                for d in range(8):
+                                    tile[d] = lattice.at[d, where[0]]
+                                    factors[d] = ways[g, w, d]
+                                    j = lattice.block_of[d, tile[d], factors[d]]
+                                    if j < 0:
+                                        index = -1
+                                        break
+                                    index += j * lattice.step[d]
+                                    extent[d] = lattice.extent_of[d, tile[d], factors[d]]
+                                    wide = lattice.size[d, tile[d]] * factors[d]
+                                    blocks[d] = (lattice.bounds[d] + wide - 1) // wide
+                                    if not plan.loopable[g, d] and blocks[d] > lattice.rounds[d, j]:
+                                        index = -1
+                                        break
+                                    cycles *= blocks[d] / lattice.rounds[d, tile[d]]
+                                if index < 0:
+                                    continue
+                                for c in range(CLASSES):
+                                    work.listed_at[c, 0, 9] = 0
+                                for t in range(WAITING):
+                                    pending[t] = label[3 + t]
+                                price_cut(g, tile, factors, extent, blocks, plan, lattice, priced)
+                                energy = label[1] + resolve(g, factors, plan, priced, outputs, pending)
+                                near = rounded(found.best[case], credit)
+                                consider(
+                                    g, index, energy, cycles, pending, factors, nothing, nothing, blocks,
+                                    runs, label[12], priced, part, k, lanes, plan, lattice, goal, near, work,
+                                )  # fmt: skip
+                                have[g] = spread(
+                                    g, index, part, k, plan, lattice, goal, found.best[case], near, work,
+                                    int(have[g]), dive, memory, unsure_here, numbers, steps,
+                                )  # fmt: skip
+                        have[big] = 0
+                        if found.reached[case] < before:
+                            if not dive:
+                                for other in range(cases):
+                                    _lend(case, other, slack, lanes, lattice, tables, found)
+                            fill_near(only, on, found.best, lanes, work, walk)
+                if finished:
+                    break
+                for k in range(depth):  # the walk goes on where it was
+                    d = dims[k]
+                    tile[d], extent[d] = lattice.pair_tile[d, place[k]], lattice.pair_extent[d, place[k]]

@@ -1,17 +1,14 @@
-"""A target at given widths with tensors held in one way, and what searches of all its ways share."""
+"""A target at given widths with tensors held in one way, and what all ways share."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from chipfit.cost.mapping import bound, pricing
-from chipfit.cost.mapping.bound import Inner
-from chipfit.cost.mapping.evaluate import chip
+from chipfit.cost.mapping import pricing
+from chipfit.cost.mapping.evaluate import chip, held
 from chipfit.cost.mapping.lattice import Lattice
 from chipfit.cost.mapping.model import Holds, Ints, Rules, Widths
 from chipfit.cost.mapping.nest import Chip
@@ -33,49 +30,27 @@ class Setting:
         complete = exact and (self.plan.complete or not timed)
         return replace(self, plan=self.plan._replace(complete=complete))
 
-    @property
-    def held_inside(self) -> tuple[bool, ...]:
-        """Which tensors the memories of the innermost group hold."""
-        inside = self.plan.stage_group == len(self.plan.last_stage) - 1
-        return tuple(bool(held) for held in self.chip.holds[inside].ravel())
-
 
 @functools.lru_cache(maxsize=1024)
 def settings_of(target: Target, widths: Widths, rules: Rules, only_main_memory: bool) -> tuple[Setting, ...]:
     """All ways to hold tensors; priced by traffic, with energy deciding among equals, if so asked."""
+    made = chip(target, widths, rules=rules)
+    if only_main_memory:
+        price = made.price.copy()
+        price[:3] *= 0.1 * pricing.TIE / unit_of(made)
+        price[:2, 0] += 1.0
+        made = made._replace(price=price)
     found: list[Setting] = []
     for holds in ways_to_hold(target):
-        made = chip(target, widths, holds=holds, rules=rules)
-        if only_main_memory:
-            price = made.price.copy()
-            price[:3] *= 0.1 * pricing.TIE / unit_of(made)
-            price[:2, 0] += 1.0
-            made = made._replace(price=price)
-        found.append(Setting(holds=holds, chip=made, plan=plan_of(target, made, holds)))
+        kept, holders = held(holds)
+        one = made._replace(holds=kept, holders=holders)
+        found.append(Setting(holds=holds, chip=one, plan=plan_of(target, one, holds)))
     return tuple(found)
 
 
 def unit_of(made: Chip) -> float:
     """The energy of a read of the main memory (J), or of the dearest access: what ties are scaled by."""
     return float(made.price[0, 0] or made.price.max() or 1.0)
-
-
-def inner_parts(settings: Sequence[Setting], lattice: Lattice) -> list[Inner]:
-    """What `bound.fill_inner` fills, for each setting; settings that hold the same inside share it."""
-    known: dict[tuple[Any, ...], Inner] = {}
-    found: list[Inner] = []
-    for setting in settings:
-        slopes, spared = np.zeros((3, 2)), np.zeros(2)
-        groups = len(setting.plan.last_stage)
-        if groups > 1:
-            bound.fill_slopes(groups - 2, setting.plan, lattice, slopes, spared)
-        key = (setting.held_inside, slopes[:, 1].tobytes(), float(spared[1]))
-        if key not in known:
-            known[key] = bound.inner_of(lattice)
-            if groups > 1:
-                bound.fill_inner(setting.plan, lattice, setting.chip, slopes, spared, known[key])
-        found.append(known[key])
-    return found
 
 
 #: Ways to unroll over one array that are looked at.
