@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -113,8 +114,31 @@ def _stage_groups(parts: tuple[Stage, ...]) -> list[int]:
     return groups
 
 
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """The parts of a plan that depend on the target alone, those fields of `Plan`, and links that are known.
+
+    `copies`: [group, t] most copies by an array, its elements if it may unroll a dimension that the tensor lacks.
+    """
+
+    shared: dict[str, Ints | Flags | Floats]
+    parts: tuple[Stage, ...]
+    copies: Floats
+    known: dict[tuple[object, ...], tuple[_Link, ...]] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> int:
+        """Groups of memories."""
+        return len(self.copies)
+
+    @property
+    def elements(self) -> list[int]:
+        """Processing elements of the array of each group."""
+        return [int(n) for n in self.shared["sides"].prod(axis=1)]
+
+
 @functools.lru_cache(maxsize=256)
-def skeleton(target: Target) -> dict[str, Ints | Flags | Floats]:
+def skeleton(target: Target) -> Skeleton:
     """The parts of a plan that depend on the target alone."""
     parts = stages(target)
     stage_group = np.array(_stage_groups(parts), np.int64)
@@ -131,127 +155,159 @@ def skeleton(target: Target) -> dict[str, Ints | Flags | Floats]:
             sides[g] = part.array.rows, part.array.columns
             may[g, 0] = [d in part.array.row_dimensions and part.array.rows > 1 for d in DIMENSIONS]
             may[g, 1] = [d in part.array.column_dimensions and part.array.columns > 1 for d in DIMENSIONS]
-    return {
+    copies = np.ones((groups, 3))
+    for g in range(groups):
+        for t in range(3):
+            if (may[g].any(axis=0) & (RELEVANT[t] == 0)).any():
+                copies[g, t] = sides[g].prod()
+    shared: dict[str, Ints | Flags | Floats] = {
         "stage_group": stage_group,
         "last_stage": last,
         "sides": sides,
         "may": may,
         "loopable": loopable,
         "allowed": allowed,
+        "most_copies": np.array([float(copies[:g, 2].prod()) for g in range(groups + 1)]),
     }
+    return Skeleton(shared=shared, parts=parts, copies=copies)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Link:
+    """A row of `link`, `price`, `main_words`, `fans`, `discount` and `speed` of a plan.
+
+    `waits`: steps at which it is pending, with the price of a hop there. `complete`: as `Plan.complete`.
+    """
+
+    link: tuple[int, ...]
+    price: tuple[float, ...]
+    main_words: float
+    fans: tuple[float, float]
+    discount: tuple[float, ...]
+    speed: tuple[float, ...]
+    waits: tuple[tuple[int, float], ...]
+    complete: bool
 
 
 def plan_of(target: Target, made: Chip, holds: Holds) -> Plan:
     """A target in groups, with the links between memories that hold a tensor next to each other."""
     base = skeleton(target)
-    stage_group, sides, may = base["stage_group"], base["sides"], base["may"]
-    parts = stages(target)
-    n, groups = len(parts), len(sides)
-    elements = sides.prod(axis=1)
-    # Most copies by tensor and group: elements of arrays that may unroll a dimension it lacks.
-    copies = np.ones((groups, 3))
-    for g in range(groups):
-        for t in range(3):
-            if (may[g].any(axis=0) & (RELEVANT[t] == 0)).any():
-                copies[g, t] = elements[g]
-    links: list[tuple[int, ...]] = []
-    prices: list[list[float]] = []
-    words: list[float] = []
-    fans: list[tuple[float, float]] = []
-    discounts: list[Floats] = []
-    speeds: list[list[float]] = []
-    complete = True
     # Of each group the memory whose bandwidth is counted on the way; others count at the end.
-    limited = [-1] * groups
-    for stage in range(n):
-        if made.price[3, stage] > 0:
-            complete = complete and limited[stage_group[stage]] < 0
-            limited[stage_group[stage]] = stage
-    pending = np.full((groups, 3), -1, np.int64)
-    hops = np.zeros((groups, 3))
-    for t in range(3):
-        chain = [int(s) for s in made.holders[t] if s >= 0]
-        for i, h in enumerate(chain):
-            datapath = i == len(chain) - 1
-            c = n if datapath else chain[i + 1]
-            child = groups if datapath else int(stage_group[c])
-            step, parent = child - 1, int(stage_group[h])
-            kind = t if t < 2 else 3
-            at_parent = per_element(made.per_word[h, kind])
-            out_parent = per_element(made.per_word[h, 2])
-            at_child = 0.0 if datapath else per_element(made.per_word[c, kind])
-            out_child = 0.0 if datapath else per_element(made.per_word[c, 2])
-            read, write, hop = made.price[0], made.price[1], made.price[2]
-            hop_here = hop[base["last_stage"][step]] if parent <= step else 0.0
-            fan_h, fan_c = float(copies[:parent, 2].prod()), float(copies[:step, 2].prod())
-            if t == 2:
-                finish = write[h] * (at_parent - out_parent) if not datapath or h == 0 else 0.0
-                further = not datapath and i + 2 < len(chain)
-                finish_child = read[c] * (at_child - out_child) if further and made.drains else 0.0
-                finish_child += hop_here * (at_parent - out_parent) if further else 0.0
-                price = [
-                    write[h] * at_parent,
-                    read[h] * at_parent,
-                    0.0 if datapath or not made.drains else read[c] * at_child,
-                    0.0 if datapath else write[c] * at_child,
-                    hop_here * at_parent,
-                    finish if fan_h == 1 else max(finish, 0.0),
-                    finish_child if fan_c == 1 else max(finish_child, 0.0),
-                ]
-                if parent > step:  # side by side: both see the same copies
-                    price[2], price[3] = price[2] + price[0], price[3] + price[1]
-                    price[6], price[5], price[0], price[1] = price[6] + price[5], 0.0, 0.0, 0.0
-            else:
-                arriving = 0.0 if datapath else write[c] * at_child
-                price = [read[h] * at_parent, 0.0, 0.0, arriving, hop_here * at_parent, 0.0, 0.0]
-                if parent > step:
-                    price[3], price[0] = price[3] + price[0], 0.0
-            discount = np.ones(groups + 1)
-            for g in range(parent + 1, groups + 1):
-                discount[g] = float(copies[parent:g, t].prod())
-            behind = any(elements[g] > 1 for g in range(parent, step))
-            behind = behind or bool(h > 0 and parent < step and made.price[3, h] > 0)
-            if behind:
-                for g in range(parent, step):
-                    pending[g, t] = len(links)
-                    hops[g, t] = hop[base["last_stage"][g]] * at_parent * made.union
-            else:
-                discount[:] = 1.0
-            hull = made.union and parts[c - 1].array is not None
-            links.append(
-                (t, step, parent if behind else min(parent, step), int(datapath), int(hull), int(behind))
-            )
-            prices.append(price)
-            words.append(min(at_parent, out_parent) if h == 0 and t == 2 else at_parent if h == 0 else 0.0)
-            fans.append((fan_h, fan_c))
-            slow = [0.0] * 6
-            if made.price[3, h] > 0:
-                slow[0] = at_parent / made.price[3, h]
-                if t == 2 and (not datapath or h == 0):
-                    slow[3] = max(0.0, (at_parent - out_parent) / made.price[3, h])
-            if not datapath and limited[min(child, groups - 1)] == c:
-                slow[1] = at_child / made.price[3, c]
-                if t == 2 and i + 2 < len(chain) and made.drains:
-                    slow[4] = max(0.0, (at_child - out_child) / made.price[3, c])
-            if h == 0 and not behind:
-                slow[2], slow[5], slow[0], slow[3] = slow[0], slow[3], 0.0, 0.0
-            if parent > step or (h == 0 and behind):
-                complete = complete and slow[0] == slow[1] == 0.0
-            if h > 0 and limited[parent] != h:
-                slow[0] = slow[3] = 0.0
-            speeds.append(slow)
-            discounts.append(discount)
+    limited = [-1] * base.groups
+    complete = True
+    for stage, speed in enumerate(made.price[3].tolist()):
+        if speed > 0:
+            g = int(base.shared["stage_group"][stage])
+            complete = complete and limited[g] < 0
+            limited[g] = stage
+    prices = made.price.tobytes(), made.union, made.drains
+    links: list[_Link] = []
+    pending = np.full((base.groups, 3), -1, np.int64)
+    hops = np.zeros((base.groups, 3))
+    for t, tensor in enumerate(TENSORS):
+        chain = tuple(i for i, names in enumerate(holds) if i == 0 or tensor in names)
+        per_word = made.per_word[:, (t, 2, 3)].tobytes() if t == 2 else made.per_word[:, t].tobytes()
+        key = (t, chain, per_word, prices)
+        if key not in base.known:
+            if len(base.known) > _MOST_KNOWN:
+                base.known.clear()
+            base.known[key] = tuple(_links(t, chain, base, made, limited))
+        for link in base.known[key]:
+            for g, hop in link.waits:
+                pending[g, t], hops[g, t] = len(links), hop
+            complete = complete and link.complete
+            links.append(link)
     return Plan(
-        **base,  # pyright: ignore[reportArgumentType]
-        link=np.array(links, np.int64),
-        price=np.array(prices),
-        main_words=np.array(words),
-        fans=np.array(fans),
+        **base.shared,  # pyright: ignore[reportArgumentType]
+        link=np.array([link.link for link in links], np.int64),
+        price=np.array([link.price for link in links]),
+        main_words=np.array([link.main_words for link in links]),
+        fans=np.array([link.fans for link in links]),
         pending=pending,
-        discount=np.array(discounts),
+        discount=np.array([link.discount for link in links]),
         hops=hops,
-        speed=np.array(speeds),
+        speed=np.array([link.speed for link in links]),
         complete=complete,
         drains=1.0 if made.drains else 0.0,
-        most_copies=np.array([float(copies[:g, 2].prod()) for g in range(groups + 1)]),
     )
+
+
+#: Links that are kept for a target.
+_MOST_KNOWN = 4096
+
+
+def _links(
+    t: int, chain: tuple[int, ...], base: Skeleton, made: Chip, limited: Sequence[int]
+) -> Iterator[_Link]:
+    """The links of a tensor that the memories of a chain hold."""
+    stage_group, last, elements = base.shared["stage_group"], base.shared["last_stage"], base.elements
+    copies, parts, groups = base.copies, base.parts, base.groups
+    read, write, hop = made.price[0], made.price[1], made.price[2]
+    n = len(parts)
+    for i, h in enumerate(chain):
+        datapath = i == len(chain) - 1
+        c = n if datapath else chain[i + 1]
+        child = groups if datapath else int(stage_group[c])
+        step, parent = child - 1, int(stage_group[h])
+        kind = t if t < 2 else 3
+        at_parent = per_element(made.per_word[h, kind])
+        out_parent = per_element(made.per_word[h, 2])
+        at_child = 0.0 if datapath else per_element(made.per_word[c, kind])
+        out_child = 0.0 if datapath else per_element(made.per_word[c, 2])
+        hop_here = hop[last[step]] if parent <= step else 0.0
+        fan_h, fan_c = float(copies[:parent, 2].prod()), float(copies[:step, 2].prod())
+        if t == 2:
+            finish = write[h] * (at_parent - out_parent) if not datapath or h == 0 else 0.0
+            further = not datapath and i + 2 < len(chain)
+            finish_child = read[c] * (at_child - out_child) if further and made.drains else 0.0
+            finish_child += hop_here * (at_parent - out_parent) if further else 0.0
+            price = [
+                write[h] * at_parent,
+                read[h] * at_parent,
+                0.0 if datapath or not made.drains else read[c] * at_child,
+                0.0 if datapath else write[c] * at_child,
+                hop_here * at_parent,
+                finish if fan_h == 1 else max(finish, 0.0),
+                finish_child if fan_c == 1 else max(finish_child, 0.0),
+            ]
+            if parent > step:  # side by side: both see the same copies
+                price[2], price[3] = price[2] + price[0], price[3] + price[1]
+                price[6], price[5], price[0], price[1] = price[6] + price[5], 0.0, 0.0, 0.0
+        else:
+            arriving = 0.0 if datapath else write[c] * at_child
+            price = [read[h] * at_parent, 0.0, 0.0, arriving, hop_here * at_parent, 0.0, 0.0]
+            if parent > step:
+                price[3], price[0] = price[3] + price[0], 0.0
+        behind = any(elements[g] > 1 for g in range(parent, step))
+        behind = behind or bool(h > 0 and parent < step and made.price[3, h] > 0)
+        discount, waits = [1.0] * (groups + 1), ()
+        if behind:
+            for g in range(parent + 1, groups + 1):
+                discount[g] = float(copies[parent:g, t].prod())
+            waits = tuple((g, float(hop[last[g]] * at_parent * made.union)) for g in range(parent, step))
+        hull = made.union and parts[c - 1].array is not None
+        slow = [0.0] * 6
+        if made.price[3, h] > 0:
+            slow[0] = at_parent / made.price[3, h]
+            if t == 2 and (not datapath or h == 0):
+                slow[3] = max(0.0, (at_parent - out_parent) / made.price[3, h])
+        if not datapath and limited[min(child, groups - 1)] == c:
+            slow[1] = at_child / made.price[3, c]
+            if t == 2 and i + 2 < len(chain) and made.drains:
+                slow[4] = max(0.0, (at_child - out_child) / made.price[3, c])
+        if h == 0 and not behind:
+            slow[2], slow[5], slow[0], slow[3] = slow[0], slow[3], 0.0, 0.0
+        beside = parent > step or (h == 0 and behind)
+        complete = not beside or slow[0] == slow[1] == 0.0
+        if h > 0 and limited[parent] != h:
+            slow[0] = slow[3] = 0.0
+        yield _Link(
+            link=(t, step, parent if behind else min(parent, step), int(datapath), int(hull), int(behind)),
+            price=tuple(map(float, price)),
+            main_words=min(at_parent, out_parent) if h == 0 and t == 2 else at_parent if h == 0 else 0.0,
+            fans=(fan_h, fan_c),
+            discount=tuple(discount),
+            speed=tuple(map(float, slow)),
+            waits=waits,
+            complete=complete,
+        )

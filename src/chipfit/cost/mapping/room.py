@@ -38,7 +38,7 @@ class _Step:
 
 
 def _steps(target: Target, d: int) -> tuple[_Step, ...]:
-    base = skeleton(target)
+    base = skeleton(target).shared
     sides, may = base["sides"], base["may"]
     return tuple(
         _Step(
@@ -68,7 +68,7 @@ def mappings(loops: Loops, target: Target, space: MapSpace) -> int:
     if space.uneven:
         even, ways = replace(space, uneven=False), ((), *arrangements(target))
         return sum(mappings(loops, divided(target, parts), even) for parts in ways)
-    allowed = skeleton(target)["allowed"]
+    allowed = skeleton(target).shared["allowed"]
     orders = math.prod(int(row.sum()) for row in allowed[:-1])
     most = _most_elements(target)
     cuts = math.prod(_cuts(b, most, space, _steps(target, d)) for d, b in enumerate(loops.bounds))
@@ -159,7 +159,7 @@ def why_none(
 
     `geometry`: as `nest.prepare` takes it.
     """
-    most, groups = _most_elements(target), skeleton(target)["stage_group"]
+    most, groups = _most_elements(target), skeleton(target).shared["stage_group"]
     along = [_smallest(b, most, space, _steps(target, d)) for d, b in enumerate(loops.bounds)]
     if stuck := [name for name, sizes in zip(DIMENSIONS, along, strict=True) if not sizes]:
         return (
