@@ -15,14 +15,15 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chipfit.cost.mapping.model import Answer, Counts, Mapping
+from chipfit.cost.mapping import model
+from chipfit.cost.mapping.model import Answer, Counts
 
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID"
 
@@ -55,8 +56,7 @@ def remembered(questions: Sequence[str], search: Callable[[list[int]], list[Know
     known = [_read(key) for key in keys]
     missing = [place for place, found in enumerate(known) if found is None]
     answers = dict(zip(missing, search(missing), strict=True)) if missing else {}
-    for place, found in answers.items():
-        _write(keys[place], found)
+    _write({keys[place]: found for place, found in answers.items()})
     return [found or answers[place] for place, found in enumerate(known)]
 
 
@@ -96,12 +96,19 @@ def _read(key: bytes) -> Known | None:
     return None
 
 
-def _write(key: bytes, found: Known) -> None:
+def _write(answers: Mapping[bytes, Known]) -> None:
+    if not answers:
+        return
     with contextlib.suppress(sqlite3.Error, OSError):
         if database := _database():
-            answer = {**vars(found.answer), "mapping": vars(found.answer.mapping)}
-            text = json.dumps({"answer": answer, "counts": vars(found.counts)}, default=np.ndarray.tolist)
-            database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
+            rows = [(key, _text(found)) for key, found in answers.items()]
+            with database:
+                database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
+
+
+def _text(found: Known) -> str:
+    answer = {**vars(found.answer), "mapping": vars(found.answer.mapping)}
+    return json.dumps({"answer": answer, "counts": vars(found.counts)}, default=np.ndarray.tolist)
 
 
 def _parsed(text: object) -> Known | None:
@@ -112,7 +119,7 @@ def _parsed(text: object) -> Known | None:
         mapping = {name: _tuples(value) for name, value in answer.pop("mapping").items()}
         arrays = {name: np.array(counts.pop(name)) for name in ("reads", "writes", "hops", "stage_cycles")}
         return Known(
-            answer=Answer(mapping=Mapping(**mapping), **answer),
+            answer=Answer(mapping=model.Mapping(**mapping), **answer),
             counts=Counts(**arrays, **counts),
         )
     except (ValueError, TypeError, AttributeError, KeyError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -23,8 +24,9 @@ from chipfit.hardware.target import TENSORS, Target
 from chipfit.workload.network import Loops
 
 
+@functools.lru_cache(maxsize=1024)
 def held(holds: Holds) -> tuple[Flags, Ints]:
-    """`Chip.holds` and `Chip.holders` of a way to hold tensors; the main memory holds all."""
+    """`Chip.holds` and `Chip.holders` of a way to hold tensors, not to be written to; the main memory holds all."""
     kept = np.array([[i == 0 or t in names for t in TENSORS] for i, names in enumerate(holds)])
     holders = np.full((3, len(holds) + 2), -1, np.int64)
     for t in range(3):

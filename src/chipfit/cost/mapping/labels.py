@@ -122,8 +122,7 @@ def consider(
     runs: int,
     run: float,
     priced: Floats,
-    part: int,
-    place: int,
+    lane: int,
     lanes: Lanes,
     plan: Plan,
     lattice: Lattice,
@@ -133,7 +132,7 @@ def consider(
 ) -> None:
     """List a cut of a block for every stationary tensor with which it may beat the best.
 
-    `part` and `place` are those of the lane, `plan` and `goal` its own; `best` allows for rounding.
+    `plan` and `goal` are those of the lane; `best` allows for rounding.
 
     `runs` is the tensor whose reuse runs on from the step further in, or -1, and `run` its price of a visit.
     If it stays no longer here, its reuse did not run on.
@@ -144,9 +143,9 @@ def consider(
         if runs >= 0 and o != runs and plan.allowed[g, runs]:
             continue
         if g == 0:
-            reach = main_reach(c, block, part, place, lanes, lattice, work)
+            reach = main_reach(c, block, lane, lanes, lattice, work)
         else:
-            reach = 1.0 * work.within[g - 1, c, part, block, place]
+            reach = 1.0 * work.within[g - 1, c, lane, block]
         if reach == np.inf or (c >= 3 and _loops_here(o, block, blocks, lattice)):
             continue
         fixed, price = energy + priced[o, 2], priced[o, 1]
@@ -161,7 +160,7 @@ def consider(
         within = pending[4] / elements
         reached = max(cycles, within) / work.fans[g, block]
         if innermost and goal.timed:
-            reached = max(reached, 1.0 * work.floor[part, block, place])
+            reached = max(reached, 1.0 * work.floor[lane, block])
         if bound_of(fixed + reach, reached, 0.0, goal) >= best:
             continue
         used = work.listed_at[c, 0, 9]
@@ -275,8 +274,7 @@ def _better_half(g: int, have: int, work: Work, numbers: Floats) -> int:
 def spread(
     g: int,
     block: int,
-    part: int,
-    place: int,
+    lane: int,
     plan: Plan,
     lattice: Lattice,
     goal: Goal,
@@ -292,8 +290,7 @@ def spread(
 ) -> int:
     """Labels of group g for everything listed for a block; how many there are now.
 
-    `part` and `place` are those of the lane, `plan`, `goal` and `numbers` its own. `rounded` is the best with
-    what rounding may add.
+    `plan`, `goal` and `numbers` are those of the lane. `rounded` is the best with what rounding may add.
 
     A dive keeps only the label of the least bound, and that of the least bound among those whose reuse runs
     on outwards, which are too good to be compared with others. If there are too many, a better half stays,
@@ -302,7 +299,7 @@ def spread(
     room = work.labels.shape[1]
     floor = 0.0
     if goal.timed and g == plan.last_stage.shape[0] - 2:
-        floor = 1.0 * work.floor[part, block, place]
+        floor = 1.0 * work.floor[lane, block]
     if dive and have == 0:
         work.labels[g, 0, 0], work.labels[g, 1, 0] = np.inf, np.inf
         have = 2
@@ -322,9 +319,9 @@ def spread(
                 if g == 0:
                     further = 0.0
                 elif c >= 3 and g == 1:
-                    further = 1.0 * work.first[o, part, at, place]
+                    further = 1.0 * work.first[o, lane, at]
                 else:
-                    further = 1.0 * work.rest[g - 1, part, at, place]
+                    further = 1.0 * work.rest[g - 1, lane, at]
                 numbers[6] += 1
                 if further < np.inf:
                     visits = lattice.visits[o, at] if c < 3 else 1.0
@@ -334,7 +331,7 @@ def spread(
                     away = entry[12] + entry[13] * visits
                     words = away * goal.bandwidth
                     if g == 1 and goal.timed:
-                        words += work.words[part, at, place]
+                        words += work.words[lane, at]
                     reached = max(max(entry[2], max(inner, here)) / work.fans[g, at], floor)
                     bound = bound_of(energy + further, reached, words, goal)
                     if bound < (best if g == 0 else rounded):

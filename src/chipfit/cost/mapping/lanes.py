@@ -14,11 +14,6 @@ from chipfit.cost.mapping.pricing import Cut, Goal, price_inside
 from chipfit.jit import inner, lean
 
 
-#: Lanes of a part: what one instruction works on. Loops over them are of a fixed length, or they would not be
-#: made into such instructions.
-WIDTH = 8
-
-
 class Lanes(NamedTuple):
     """Lanes in arrays.
 

@@ -16,6 +16,15 @@ from chipfit.jit import inner, lean
 from chipfit.workload.network import Loops
 
 
+#: Dimensions from that whose sizes run fastest to the slowest: those of few cuts first, so that sweeps along
+#: the others have long runs.
+FASTEST = (6, 7, 3, 2, 4, 5, 1, 0)
+
+
+#: Runs that are shorter are not worth a loop of their own.
+SHORT = 8
+
+
 class Lattice(NamedTuple):
     """Tiles of a nest.
 
@@ -29,6 +38,8 @@ class Lattice(NamedTuple):
         is ragged), how many blocks there are, index of its extent in `rows` and `columns`.
         by_block: [d, j] where those of block j start.
     block_of, extent_of: [d, i, f] the same for tile i and f processing elements, or -1.
+    short: [tile | its multiple, :] all pairs along dimensions of steps below SHORT, of the largest tiles first;
+        short_from: [d] where those of a dimension start (9).
     at: [d, i] index of the size of tile i (8, tiles).
     visits: [t, i] how often loops outside tile i that tensor t does not depend on step (3, tiles).
     elements: [input | weight | output, i] in tile i (3, tiles).
@@ -52,6 +63,8 @@ class Lattice(NamedTuple):
     by_block: Ints
     block_of: Ints
     extent_of: Ints
+    short: Ints
+    short_from: Ints
     at: Ints
     visits: Floats
     elements: Floats
@@ -62,38 +75,44 @@ class Lattice(NamedTuple):
 
 @inner
 def sweep(values: Singles, d: int, lattice: Lattice) -> None:
-    """Each value [tile, lane] becomes the least among the multiples of its tile along one dimension."""
+    """Each value becomes the least among the multiples of its tile along one dimension."""
     step, many = lattice.step[d], lattice.many[d]
     if many == 1:
         return
-    run = step * values.shape[1]
-    flat = values.reshape(values.size)
-    for base in range(0, flat.shape[0], run * many):
+    for j in range(lattice.short_from[d], lattice.short_from[d + 1]):
+        low, high = lattice.short[0, j], lattice.short[1, j]
+        values[low] = values[high] if values[high] < values[low] else values[low]
+    if step < SHORT:
+        return
+    for base in range(0, values.shape[0], step * many):
         for i in range(many - 2, -1, -1):
-            low = flat[base + i * run : base + i * run + run]
+            low = base + i * step
             for c in range(lattice.covering[d, i]):
-                start = base + lattice.covers[d, i, c] * run
-                high = flat[start : start + run]
-                for r in range(run):
-                    low[r] = high[r] if high[r] < low[r] else low[r]
+                high = base + lattice.covers[d, i, c] * step
+                least, other = values[low : low + step], values[high : high + step]
+                for r in range(step):
+                    least[r] = other[r] if other[r] < least[r] else least[r]
 
 
 @inner
 def sweep_down(values: Singles, d: int, lattice: Lattice) -> None:
-    """Each value [tile, lane] becomes the least among the tiles that may be cut from its tile along one dimension."""
+    """Each value becomes the least among the tiles that may be cut from its tile along one dimension."""
     step, many = lattice.step[d], lattice.many[d]
     if many == 1:
         return
-    run = step * values.shape[1]
-    flat = values.reshape(values.size)
-    for base in range(0, flat.shape[0], run * many):
+    for j in range(lattice.short_from[d + 1] - 1, lattice.short_from[d] - 1, -1):
+        low, high = lattice.short[0, j], lattice.short[1, j]
+        values[high] = values[low] if values[low] < values[high] else values[high]
+    if step < SHORT:
+        return
+    for base in range(0, values.shape[0], step * many):
         for i in range(many - 1):
-            low = flat[base + i * run : base + i * run + run]
+            low = base + i * step
             for c in range(lattice.covering[d, i]):
-                start = base + lattice.covers[d, i, c] * run
-                high = flat[start : start + run]
-                for r in range(run):
-                    high[r] = low[r] if low[r] < high[r] else high[r]
+                high = base + lattice.covers[d, i, c] * step
+                least, other = values[high : high + step], values[low : low + step]
+                for r in range(step):
+                    least[r] = other[r] if other[r] < least[r] else least[r]
 
 
 @lean
@@ -120,13 +139,11 @@ def fill_lattice(lattice: Lattice, index: Ints) -> None:
         lattice.hull[i] = base * lattice.rows[p, r, 0] * lattice.columns[q, s, 0]
         for d in range(8):
             lattice.at[d, i] = index[d]
-        d = 0
-        while d < 8:  # the first dimension runs fastest
+        for d in FASTEST:
             index[d] += 1
             if index[d] < many[d]:
                 break
             index[d] = 0
-            d += 1
 
 
 _MOST_TILES = 4_000_000
@@ -186,6 +203,9 @@ def _lattice_of(
             "without imperfect factors there are fewer"
         )
 
+    step = np.empty(8, np.int64)
+    step[list(FASTEST)] = np.concatenate([[1], np.cumprod(many[list(FASTEST)])[:-1]])
+
     def stacked(name: str, fill: int = 0) -> np.ndarray:
         parts: list[np.ndarray] = [getattr(axis, name) for axis in axes]
         extents = tuple(max(part.shape[k] for part in parts) for k in range(parts[0].ndim))
@@ -194,6 +214,7 @@ def _lattice_of(
             table[(d, *(slice(n) for n in part.shape))] = part
         return table
 
+    short = [_short(d, axis.covers, axis.covering, step, many) for d, axis in enumerate(axes)]
     pairs = stacked("pairs")
     both = (
         _hulls(loops.P, loops.R, *shape[:4], loops.P * slides, most, space),
@@ -202,7 +223,7 @@ def _lattice_of(
     lattice = Lattice(
         bounds=np.array(loops.bounds, np.int64),
         many=many,
-        step=np.concatenate([[1], np.cumprod(many)[:-1]]),
+        step=step,
         size=stacked("size", 1),
         rounds=stacked("rounds", 1),
         covers=stacked("covers"),
@@ -216,6 +237,8 @@ def _lattice_of(
         by_block=stacked("by_block"),
         block_of=stacked("block_of", -1),
         extent_of=stacked("extent_of"),
+        short=np.concatenate(short, axis=1).astype(np.uint32),
+        short_from=np.cumsum([0, *(pairs_of.shape[1] for pairs_of in short)]),
         at=np.empty((8, tiles), np.int64),
         visits=np.empty((3, tiles)),
         elements=np.empty((3, tiles)),
@@ -227,6 +250,19 @@ def _lattice_of(
     rows, columns = (_least(part, many[k], many[k + 2], union) for k, part in enumerate(both, 4))
     base, at = loops.N * loops.G * loops.C, lattice.at
     return lattice._replace(hull=1.0 * base * rows[at[4], at[6]] * columns[at[5], at[7]])
+
+
+def _short(d: int, covers: Ints, covering: Ints, step: Ints, many: Ints) -> Ints:
+    """[tile | its multiple, :] all pairs along a dimension if its step is short."""
+    if step[d] >= SHORT:
+        return np.zeros((2, 0), np.int64)
+    starts = np.arange(0, int(many.prod()), int(step[d] * many[d]))[:, None] + np.arange(int(step[d]))
+    lows = [
+        np.stack([starts + i * step[d], starts + cover * step[d]]).reshape(2, -1)
+        for i in range(len(covering) - 1, -1, -1)
+        for cover in covers[i, : covering[i]]
+    ]
+    return np.concatenate([np.zeros((2, 0), np.int64), *lows], axis=1)
 
 
 def _least(rows: Floats, outputs: int, kernel: int, union: bool) -> Floats:

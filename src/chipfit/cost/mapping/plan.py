@@ -124,7 +124,7 @@ class Skeleton:
     shared: dict[str, Ints | Flags | Floats]
     parts: tuple[Stage, ...]
     copies: Floats
-    known: dict[tuple[object, ...], tuple[_Link, ...]] = field(default_factory=dict)
+    known: dict[tuple[object, ...], _Chain] = field(default_factory=dict)
 
     @property
     def groups(self) -> int:
@@ -189,6 +189,27 @@ class _Link:
     complete: bool
 
 
+@dataclass(frozen=True, eq=False)
+class _Chain:
+    """The links of a tensor: rows of the fields of a plan, and steps at which its n-th link is pending."""
+
+    rows: tuple[Ints | Floats, ...]
+    waits: tuple[tuple[int, int, float], ...]
+    complete: bool
+
+    @classmethod
+    def of(cls, links: Sequence[_Link]) -> _Chain:
+        return cls(
+            rows=tuple(np.array([getattr(link, name) for link in links]) for name in _ROWS),
+            waits=tuple((g, n, hop) for n, link in enumerate(links) for g, hop in link.waits),
+            complete=all(link.complete for link in links),
+        )
+
+
+#: Fields of a plan that have a row for each link.
+_ROWS = ("link", "price", "main_words", "fans", "discount", "speed")
+
+
 def plan_of(target: Target, made: Chip, holds: Holds) -> Plan:
     """A target in groups, with the links between memories that hold a tensor next to each other."""
     base = skeleton(target)
@@ -201,32 +222,30 @@ def plan_of(target: Target, made: Chip, holds: Holds) -> Plan:
             complete = complete and limited[g] < 0
             limited[g] = stage
     prices = made.price.tobytes(), made.union, made.drains
-    links: list[_Link] = []
+    tensors: list[_Chain] = []
     pending = np.full((base.groups, 3), -1, np.int64)
     hops = np.zeros((base.groups, 3))
+    before = 0
     for t, tensor in enumerate(TENSORS):
         chain = tuple(i for i, names in enumerate(holds) if i == 0 or tensor in names)
-        per_word = made.per_word[:, (t, 2, 3)].tobytes() if t == 2 else made.per_word[:, t].tobytes()
+        per_word = made.per_word[:, 2:].tobytes() if t == 2 else made.per_word[:, t].tobytes()
         key = (t, chain, per_word, prices)
-        if key not in base.known:
+        found = base.known.get(key)
+        if found is None:
             if len(base.known) > _MOST_KNOWN:
                 base.known.clear()
-            base.known[key] = tuple(_links(t, chain, base, made, limited))
-        for link in base.known[key]:
-            for g, hop in link.waits:
-                pending[g, t], hops[g, t] = len(links), hop
-            complete = complete and link.complete
-            links.append(link)
+            found = base.known[key] = _Chain.of(list(_links(t, chain, base, made, limited)))
+        for g, n, hop in found.waits:
+            pending[g, t], hops[g, t] = before + n, hop
+        complete = complete and found.complete
+        before += len(chain)
+        tensors.append(found)
+    rows = [np.concatenate(parts) for parts in zip(*(found.rows for found in tensors), strict=True)]
     return Plan(
         **base.shared,  # pyright: ignore[reportArgumentType]
-        link=np.array([link.link for link in links], np.int64),
-        price=np.array([link.price for link in links]),
-        main_words=np.array([link.main_words for link in links]),
-        fans=np.array([link.fans for link in links]),
+        **dict(zip(_ROWS, rows, strict=True)),
         pending=pending,
-        discount=np.array([link.discount for link in links]),
         hops=hops,
-        speed=np.array([link.speed for link in links]),
         complete=complete,
         drains=1.0 if made.drains else 0.0,
     )

@@ -14,7 +14,7 @@ from chipfit.cost.mapping import bound, labels, pricing, search, walk
 from chipfit.cost.mapping.bound import Inner, Work
 from chipfit.cost.mapping.evaluate import scratch
 from chipfit.cost.mapping.labels import Found
-from chipfit.cost.mapping.lanes import WIDTH, Lanes, fill_inside
+from chipfit.cost.mapping.lanes import Lanes, fill_inside
 from chipfit.cost.mapping.lattice import Lattice
 from chipfit.cost.mapping.model import OUTPUT, Floats, Ints, Mapping
 from chipfit.cost.mapping.nest import Tables, count, prepare
@@ -45,6 +45,7 @@ class Question:
     effort: float
     slack: float
     lanes: Lanes
+    inner: Inner | None
     work: Work
     found: Found
 
@@ -97,8 +98,8 @@ class Question:
         lanes, plan, work = self.lanes, self.settings[0][0].plan, self.work
         ways, many = self.ways
         search.best_first(
-            lanes, self.lattice, self.tables, ways[-1, : many[-1]], ways, many, on, self.slack, probes, self.effort,
-            self.found, work, walk.walk_of(len(work.least)), pricing.cut(),
+            lanes, self.lattice, self.inner, self.tables, ways[-1, : many[-1]], ways, many, on, self.slack, probes, self.effort,
+            self.found, work, walk.walk_of(len(lanes.case)), pricing.cut(),
             labels.steps_of(self.groups, int(plan.sides[self.groups - 2, 0])), 
             np.zeros((3, 2), np.float32), np.zeros(3), np.zeros(len(self.found.reached)),
         )  # fmt: skip
@@ -124,11 +125,9 @@ class Question:
             ]
             lanes = lanes_of(timed, self.goals, self.scalars, self.ways, lattice)
             prepared(lanes, lattice, self.ways, False, work)
-            beside = (lanes.streamed * price[0, 0])[: len(lanes.case)]
-            of_part = np.zeros(len(work.least) * WIDTH, np.float32)
-            of_part[: len(beside)] = beside
-            floor = work.least + of_part.reshape(len(work.least), 1, -1)
-            np.maximum(self.work.floor, floor * np.float32(1 - 1e-6), out=self.work.floor)
+            beside = (lanes.streamed * price[0, 0]).astype(np.float32)
+            floor = (work.least + beside[:, None]) * np.float32(1 - walk.LOOSE)
+            np.maximum(self.work.floor, floor, out=self.work.floor)
 
     def _only_main_memory(self) -> None:
         """The same where nothing but the array is to be chosen."""
@@ -175,8 +174,9 @@ def ask(
     groups, stages = len(settings[0][0].plan.last_stage), len(tables.factors)
     lanes = lanes_of(settings, goals, scalars, ways, lattice)
     work = work_of("work", groups, lattice, len(lanes.case))
+    inner = None
     if groups > 1:
-        lanes = prepared(lanes, lattice, ways, lanes.timed, work)
+        lanes, inner = prepared(lanes, lattice, ways, lanes.timed, work)
         if lanes.timed:
             work.floor[:] = 0.0
     found = found_of(len(settings), len(lanes.case), stages)
@@ -184,7 +184,7 @@ def ask(
     found.best[:] = found.reached * slack
     return Question(
         settings=settings, goals=goals, scalars=scalars, lattice=lattice, ways=ways, tables=tables,
-        effort=effort, slack=slack, lanes=lanes, work=work, found=found,
+        effort=effort, slack=slack, lanes=lanes, inner=inner, work=work, found=found,
     )  # fmt: skip
 
 
@@ -271,40 +271,38 @@ def even(lattice: Lattice) -> bool:
     )
 
 
-def prepared(lanes: Lanes, lattice: Lattice, ways: tuple[Ints, Ints], timed: bool, work: Work) -> Lanes:
+def prepared(
+    lanes: Lanes, lattice: Lattice, ways: tuple[Ints, Ints], timed: bool, work: Work
+) -> tuple[Lanes, Inner]:
     """Work out all bounds; returns the lanes, which say now whether they are steady."""
     bound.fill_slopes(lanes, lattice, work)
-    count = len(lanes.case)
-    taken = work.slopes[-1, :, OUTPUT, 1].ravel()[:count]
-    saved = (work.spared[-1, :, 1] + work.saved).ravel()[:count]
-    lanes = lanes._replace(steady=lanes.even and bool((taken >= (1 - 1e-6) * saved).all()))
+    taken, saved = work.slopes[-1, :, OUTPUT, 1], work.spared[-1, :, 1] + lanes.saved
+    lanes = lanes._replace(steady=lanes.even and bool((taken >= (1 - 1e-9) * saved).all()))
     inner = inner_of(lanes, lattice, work)
     bound.fill_inner(lanes, lattice, work, inner)
-    bound.prepare_bounds(lanes, lattice, *ways, inner, timed, np.zeros(WIDTH, np.int64), work)
-    return lanes
+    bound.prepare_bounds(lanes, lattice, *ways, inner, timed, work)
+    return lanes, inner
 
 
 def inner_of(lanes: Lanes, lattice: Lattice, work: Work) -> Inner:
-    """Room for what depends on the innermost memory: one column for lanes that are alike in it."""
-    parts, tiles, _ = work.least.shape
-    count = len(lanes.case)
+    """Room for what depends on the innermost memory: one row for lanes that are alike in it."""
+    tiles, count = len(lattice.hull), len(lanes.case)
     inside = lanes.stage_group == len(lanes.last_stage) - 1
     kinds = (0, 1, 3)
     rooms = np.where(lanes.holds[:, inside], lanes.per_word[:, inside][..., kinds], 0.0).reshape(count, -1)
-    slopes = np.moveaxis(work.slopes[-1, :, :, 1], 1, -1).reshape(parts * WIDTH, 3)[:count]
-    spared = (work.spared[-1, :, 1] + work.saved).reshape(-1, 1)[:count]
-    _, lane, of_lane = np.unique(np.hstack([rooms, slopes, spared]), axis=0, return_index=True, return_inverse=True)
-    columns = len(lane)
-    padded = np.zeros(parts * WIDTH, np.int64)
-    padded[:count] = of_lane.ravel()
+    saved = (work.spared[-1, :, 1] + lanes.saved)[:, None]
+    alike = np.hstack([rooms, work.slopes[-1, :, :, 1], saved])
+    _, lane, of_lane = np.unique(alike, axis=0, return_index=True, return_inverse=True)
+    rows = len(lane)
     return Inner(
-        of_lane=padded,
+        of_lane=of_lane.ravel().astype(np.int64),
         lane=lane.astype(np.int64),
-        fits=np.empty((tiles, columns), np.float32),
-        takes=np.empty((3, len(bound.VISITED), tiles, columns), np.float32),
-        most=np.empty((tiles, columns), np.float32),
+        fits=np.empty((rows, tiles), np.float32),
+        takes=np.empty((3, rows, tiles), np.float32),
+        most=np.empty(tiles, np.float32),
+        part=np.empty(tiles, np.float32),
         least=np.empty(lattice.size.shape),
-        prices=np.empty((4, columns), np.float32),
+        prices=np.empty(4, np.float32),
     )
 
 
@@ -341,7 +339,8 @@ _scratch = threading.local()
 def work_of(number: str, groups: int, lattice: Lattice, lanes: int) -> Work:
     """Scratch for so many lanes, which is used again for the next nest."""
     pool: dict[tuple[str, str], np.ndarray] = _scratch.__dict__.setdefault("pool", {})
-    tiles, parts = lattice.hull.shape[0], -(-lanes // WIDTH)
+    tiles = lattice.hull.shape[0]
+    steps, further = max(groups - 1, 1), max(groups - 2, 1)
 
     def taken(name: str, shape: tuple[int, ...], kind: type = float, own: bool = False) -> np.ndarray:
         size, key = math.prod(shape), (name, number if own else "")
@@ -353,23 +352,25 @@ def work_of(number: str, groups: int, lattice: Lattice, lanes: int) -> Work:
         return taken(name, shape, np.float32, own=True)
 
     return Work(
-        least=singles("least", parts, tiles, WIDTH),
-        within=singles("within", max(groups - 2, 0), bound.CLASSES, parts, tiles, WIDTH),
-        rest=singles("rest", max(groups - 1, 1), parts, tiles, WIDTH),
+        least=singles("least", lanes, tiles),
+        lowest=np.zeros(lanes),
+        within=singles("within", further, bound.CLASSES, lanes, tiles),
+        rest=singles("rest", further, lanes, tiles),
         roomy=taken("roomy", (tiles,), np.bool_, own=True),
-        first=singles("first", 3, parts, tiles, WIDTH),
-        words=singles("words", parts, tiles, WIDTH),
-        floor=singles("floor", parts, tiles, WIDTH),
-        slopes=singles("slopes", max(groups - 1, 1), parts, 3, 2, WIDTH),
-        spared=singles("spared", max(groups - 1, 1), parts, 2, WIDTH),
-        saved=singles("saved", parts, WIDTH),
+        first=singles("first", 3, lanes, tiles),
+        words=singles("words", lanes, tiles),
+        floor=singles("floor", lanes, tiles),
+        slopes=np.zeros((steps, lanes, 3, 2)),
+        spared=np.zeros((steps, lanes, 2)),
         fans=taken("fans", (groups, tiles), own=True),
-        slices=singles("slices", tiles, WIDTH),
-        step=singles("step", tiles, WIDTH),
-        prices=singles("prices", 6, WIDTH),
-        room=taken("room", (6, max(WIDTH, lanes))),
-        slope=np.zeros((3, 2)),
-        spare=np.zeros(2),
+        alone=singles("alone", 3, tiles),
+        each=singles("each", 3, tiles),
+        sums=singles("sums", tiles),
+        across=singles("across", tiles, lanes),
+        best=singles("best", lanes),
+        step=singles("step", lanes, tiles),
+        slices=singles("slices", tiles),
+        cycles=taken("cycles", (tiles,)),
         heap=taken("heap", (tiles,), np.int64),
         keys=taken("keys", (tiles,)),
         labels=taken("labels", (groups, _LABELS, labels.LABEL)),

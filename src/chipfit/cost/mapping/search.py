@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from chipfit.cost.mapping.bound import CLASSES, Work
+from chipfit.cost.mapping.bound import CLASSES, Inner, Work
 from chipfit.cost.mapping.labels import Found, Steps, bound_of, consider, spread
-from chipfit.cost.mapping.lanes import WIDTH, Lanes, lane_chip, lane_goal, lane_plan
+from chipfit.cost.mapping.lanes import Lanes, lane_chip, lane_goal, lane_plan
 from chipfit.cost.mapping.lattice import Lattice
-from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Flags, Floats, Ints, Singles
+from chipfit.cost.mapping.model import ENERGY, INPUT, OUTPUT, RELEVANT, WEIGHT, Flags, Floats, Ints, Singles
 from chipfit.cost.mapping.nest import Tables, chain_counts, count
 from chipfit.cost.mapping.pricing import WAITING, Cut, packs, price_cut, resolve, score
 from chipfit.cost.mapping.walk import (
+    WIDTH,
     Walk,
-    credit_of,
     fill_near,
     iterations_of,
     limit_of,
     marked,
     refined,
-    room_of,
     rounded,
     survivors,
-    worth,
+    take_place,
 )
 from chipfit.jit import inner, lean
 
@@ -151,36 +150,30 @@ def _sift(heap: Ints, keys: Floats, start: int, size: int) -> None:
 
 
 @inner
-def _bound_of_block(
-    i: int, lane: int, iterations: float, elements: int, lanes: Lanes, work: Work
-) -> float:
-    """The least score of a block of so many multiplications in a lane."""
-    part, place = lane // WIDTH, lane % WIDTH
-    cycles = lanes.fastest / (min(iterations, 1.0 * elements) * work.fans[work.fans.shape[0] - 2, i])
+def _bound_of_block(i: int, lane: int, cycles: float, lanes: Lanes, work: Work, walk: Walk) -> float:
+    """The least score of a block in a lane, of so many cycles at the least."""
     if lanes.timed:
-        cycles = max(cycles, 1.0 * work.floor[part, i, place])
-    energy = lanes.base[lane] + lanes.whole[lane] + work.least[part, i, place]
-    return bound_of(energy, cycles, 0.0, lane_goal(lanes, lane))
+        cycles = max(cycles, 1.0 * work.floor[lane, i])
+    return bound_of(walk.always[lane] + work.least[lane, i], cycles, 0.0, lane_goal(lanes, lane))
 
 
 @inner
 def _close(
-    lane: int, block: int, size: int, elements: int,
-    on: Flags, lanes: Lanes, lattice: Lattice, work: Work, numbers: Floats,
-) -> None:  # fmt: skip
+    lane: int, block: int, size: int, on: Flags, lanes: Lanes, work: Work, walk: Walk, numbers: Floats
+) -> None:
     """A lane has had its effort: note the least bound of the block at hand and of all that wait."""
     on[lane] = False
     numbers[5] += 1
     for h in range(-1, size):
         i = block if h < 0 else work.heap[h]
-        least = _bound_of_block(i, lane, iterations_of(i, lattice), elements, lanes, work)
-        numbers[7] = min(numbers[7], least)
+        numbers[7] = min(numbers[7], _bound_of_block(i, lane, work.cycles[i], lanes, work, walk))
 
 
 @lean
 def best_first(
     lanes: Lanes,
     lattice: Lattice,
+    inner_part: Inner,
     tables: Tables,
     inside: Ints,
     ways: Ints,
@@ -203,6 +196,7 @@ def best_first(
     Args:
         lanes: the target in groups, for all ways to hold tensors and all cases.
         lattice: the tiles.
+        inner_part: as `bound.fill_inner`.
         tables: scratch of `nest.count` for one mapping, with the rows and columns of the lattice.
         inside: ways to unroll below the innermost memory.
         ways: ways to unroll by group, as `list_ways`.
@@ -263,6 +257,9 @@ def best_first(
         if on[lane]:
             found.numbers[lane, 4], found.numbers[lane, 7] = np.inf, np.inf
             memory = big > 1 and lanes.complete[lane]
+    for i in range(tiles):
+        at_work = min(iterations_of(i, lattice), 1.0 * elements) * work.fans[big, i]
+        work.cycles[i] = lanes.fastest / at_work
     turn = -1
     while True:
         # What is looked at: one lane after the other, case by case, or all at once.
@@ -277,41 +274,40 @@ def best_first(
             if turn % holds == 0:
                 for lender in range(case):
                     _lend(lender, case, slack, lanes, lattice, tables, found)
-                # Of a case for which others have found something, the likeliest lanes will do.
+                # Of a case for which others have found something, the likeliest lane will do.
                 likely, least = only, np.inf
                 for lane in range(case, count_lanes, cases):
-                    for i in range(tiles):
-                        value = 1.0 * work.least[lane // WIDTH, i, lane % WIDTH] + lanes.base[lane]
-                        if value < least:
-                            likely, least = lane, value
+                    if lanes.base[lane] + lanes.whole[lane] + work.lowest[lane] < least:
+                        likely, least = lane, lanes.base[lane] + lanes.whole[lane] + work.lowest[lane]
             borrowed = case > 0 and found.lane[case] >= 0
-            if not on[only] or (borrowed and only != likely and only != found.lane[case]):
+            if not on[only] or (borrowed and only != likely):
                 continue
         elif turn == 1:
             break
         for case in range(cases):
             filled[case] = found.best[case]
-        size = 0
         fill_near(only, on, found.best, lanes, work, walk)
-        low = only // WIDTH if only >= 0 else 0
-        high = low + 1 if only >= 0 else work.least.shape[0]
+        low = only if only >= 0 else 0
+        high = only + 1 if only >= 0 else count_lanes
+        if only >= 0 and walk.near[only] == -np.inf:
+            continue
         for i in range(tiles):
-            iterations = iterations_of(i, lattice)
-            ratio, less = room_of(lanes.fastest / (min(iterations, 1.0 * elements) * work.fans[big, i]), lanes)
-            key = np.inf
-            for part in range(low, high):
-                if worth(part, i, ratio, less, work, walk) == 0:
-                    continue
-                for k in range(WIDTH):
-                    if walk.near[part, k] == -np.inf or work.least[part, i, k] == np.inf:
-                        continue
-                    lane = part * WIDTH + k
-                    value = _bound_of_block(i, lane, iterations, elements, lanes, work)
-                    best = found.best[lanes.case[lane]]
-                    if value < rounded(best, credit_of(lane, part, k, lanes, work)):
-                        key = min(key, value / best if best < np.inf else value / (1 + value) - 1)
-            if key < np.inf:
-                work.keys[i] = key
+            work.keys[i] = np.inf
+        for lane in range(low, high):
+            best, near = found.best[lanes.case[lane]], walk.near[lane]
+            if near == -np.inf:
+                continue
+            # A quick look at what is less than the best even without the cycles.
+            least = np.float32(near - walk.always[lane]) if lanes.kind == ENERGY else np.float32(np.inf)
+            for i in range(tiles):
+                if work.least[lane, i] < least:
+                    value = _bound_of_block(i, lane, work.cycles[i], lanes, work, walk)
+                    if value < near:
+                        key = value / best if best < np.inf else value / (1 + value) - 1
+                        work.keys[i] = min(work.keys[i], key)
+        size = 0
+        for i in range(tiles):
+            if work.keys[i] < np.inf:
                 work.heap[size] = i
                 size += 1
         opened = 0
@@ -333,61 +329,30 @@ def best_first(
             work.heap[0] = work.heap[size]
             _sift(work.heap, work.keys, nothing, size)
             # The lanes that it may be of use to.
-            iterations = iterations_of(block, lattice)
-            walk.counts[0], walk.counts[1], parts = 0, 0, 0
-            cycles = lanes.fastest / (min(iterations, 1.0 * elements) * work.fans[big, block])
-            ratio, less = room_of(cycles, lanes)
-            for part in range(low, high):
-                if worth(part, block, ratio, less, work, walk) == 0:
+            walk.counts[0], walk.counts[1], here = 0, 0, 0
+            for lane in range(low, high):
+                if walk.near[lane] == -np.inf or work.least[lane, block] == np.inf:
                     continue
-                alive = False
-                for k in range(WIDTH):
-                    lane = part * WIDTH + k
-                    walk.limit[parts, k] = -np.inf
-                    walk.head[lane] = -1
-                    if walk.near[part, k] == -np.inf or work.least[part, block, k] == np.inf:
-                        continue
-                    best = found.best[lanes.case[lane]]
-                    value = _bound_of_block(block, lane, iterations, elements, lanes, work)
-                    if value >= rounded(best, credit_of(lane, part, k, lanes, work)):
-                        continue
-                    if found.numbers[lane, 6] > effort and best < np.inf:
-                        _close(lane, block, size, elements, on, lanes, lattice, work, found.numbers[lane])
-                        fill_near(only, on, found.best, lanes, work, walk)
-                        continue
-                    cycles = lanes.fastest / (1.0 * elements * work.fans[big, block])
-                    if lanes.timed:
-                        cycles = max(cycles, 1.0 * work.floor[part, block, k])
-                    walk.limit[parts, k] = limit_of(lane, part, k, best, cycles, lanes, work)
-                    walk.spared[parts, k] = work.spared[big, part, 1, k] + lanes.saved[lane]
-                    found.numbers[lane, 0] += 1
-                    alive = True
-                if not alive:
+                if _bound_of_block(block, lane, work.cycles[block], lanes, work, walk) >= walk.near[lane]:
                     continue
-                walk.parts[parts], walk.alive[0, parts] = part, parts
-                for t in range(3):
-                    for k in range(WIDTH):
-                        walk.slopes[parts, t, 0, k] = work.slopes[big, part, t, 0, k]
-                        walk.slopes[parts, t, 1, k] = work.slopes[big, part, t, 1, k]
-                        if big > 0:
-                            here = work.within[big - 1, t, part, block, k]
-                            beyond = work.within[big - 1, t + 3, part, block, k]
-                            walk.reach[parts, t, 0, k] = min(here, beyond)
-                            walk.beyond[parts, t, k] = beyond
-                            walk.reach[parts, t, 1, k] = here
-                    if big == 0:
-                        stays = True
-                        for d in range(8):
-                            loop = lattice.at[d, block] < lattice.many[d] - 1
-                            bound = not lanes.loopable[0, d]
-                            bound = bound or (not lanes.allowed[0, t] and RELEVANT[t, d] == 1)
-                            stays = stays and not (loop and bound)
-                        hull = np.float32(lattice.hull[block] if t == INPUT else 1.0)
-                        for k in range(WIDTH):
-                            slope = work.slopes[0, part, t, 0, k] + work.slopes[0, part, t, 1, k]
-                            walk.reach[parts, t, 0, k] = hull * slope if stays else np.inf
-                            walk.reach[parts, t, 1, k] = walk.reach[parts, t, 0, k]
-                parts += 1
+                best, numbers = found.best[lanes.case[lane]], found.numbers[lane]
+                if numbers[6] > effort and best < np.inf:
+                    _close(lane, block, size, on, lanes, work, walk, numbers)
+                    walk.near[lane] = -np.inf
+                    continue
+                cycles = lanes.fastest / (1.0 * elements * work.fans[big, block])
+                if lanes.timed:
+                    cycles = max(cycles, 1.0 * work.floor[lane, block])
+                limit = limit_of(lane, best, cycles, lanes, work, walk)
+                take_place(here, lane, block, limit, lanes, lattice, work, walk)
+                numbers[0] += 1
+                here += 1
+            parts = (here + WIDTH - 1) // WIDTH
+            for place_left in range(here, parts * WIDTH):
+                walk.limit[place_left // WIDTH, place_left % WIDTH] = -np.inf
+                walk.head[place_left] = -1
+            for p in range(parts):
+                walk.alive[0, p] = p
             if parts == 0:
                 continue
             walk.many[0] = parts
@@ -467,7 +432,7 @@ def best_first(
                     steady = n == active or lanes.steady
                     most_sums = many_sums if steady else many_sums * (elements // product)
                     staying_sums = 1.0 if lanes.steady else most_sums
-                    if survivors(depth, index, amounts, most_sums, staying_sums, loops_here, work, walk) == 0:
+                    if survivors(depth, amounts, most_sums, staying_sums, loops_here, walk) == 0:
                         place[depth] += 1
                         continue
                     if n < active:
@@ -493,13 +458,12 @@ def best_first(
                             for k in range(WIDTH):
                                 limit[p, k] = -np.inf
                                 if walk.limit[p, k] > -np.inf:
-                                    part = walk.parts[p]
-                                    lane = part * WIDTH + k
+                                    lane = walk.lane[p * WIDTH + k]
                                     cycles = lanes.fastest / (1.0 * product * work.fans[big, block])
-                                    cycles = max(cycles, 1.0 * work.floor[part, block, k])
+                                    cycles = max(cycles, 1.0 * work.floor[lane, block])
                                     best = found.best[lanes.case[lane]]
-                                    limit[p, k] = limit_of(lane, part, k, best, cycles, lanes, work)
-                    hits = marked(index, amounts, most_sums, staying_sums, loops_here, n, limit, work, walk)
+                                    limit[p, k] = limit_of(lane, best, cycles, lanes, work, walk)
+                    hits = marked(index, amounts, most_sums, staying_sums, loops_here, n, limit, inner_part, walk)
                     if hits > 0 and big > 0:
                         for t in range(3):
                             times[t] = hull_of_tiles / lattice.hull[block] if t == INPUT else 1.0
@@ -507,7 +471,7 @@ def best_first(
                                 if RELEVANT[t, e] == 0:
                                     times[t] *= factors[e]
                         hits = refined(
-                            walk.counts[2], block, amounts, most_sums, loops_here, n, times, limit, lanes, lattice, work, walk
+                            block, amounts, most_sums, loops_here, n, times, limit, lanes, lattice, work, walk
                         )
                     if hits == 0:
                         continue
@@ -517,158 +481,155 @@ def best_first(
                         p = walk.alive[n, q]
                         for k in range(WIDTH):
                             if walk.hit[p, k]:
-                                lane = walk.parts[p] * WIDTH + k
-                                use = walk.counts[1]
+                                use, one = walk.counts[1], p * WIDTH + k
                                 walk.uses[use, 0], walk.uses[use, 1] = made, -1
-                                if walk.head[lane] < 0:
-                                    walk.head[lane] = use
+                                if walk.head[one] < 0:
+                                    walk.head[one] = use
                                 else:
-                                    walk.uses[walk.tail[lane], 1] = use
-                                walk.tail[lane] = use
+                                    walk.uses[walk.tail[one], 1] = use
+                                walk.tail[one] = use
                                 walk.counts[1] += 1
                     room = walk.uses.shape[0] - walk.counts[1]
-                    if walk.counts[0] < walk.cuts.shape[0] and room > count_lanes + WIDTH:
+                    if walk.counts[0] < walk.cuts.shape[0] and room > count_lanes:
                         continue
                 # What waits is worked out, lane by lane.
                 walk.counts[0], walk.counts[1] = 0, 0
-                for p in range(parts):
-                    for k in range(WIDTH):
-                        part = walk.parts[p]
-                        lane = part * WIDTH + k
-                        use = walk.head[lane]
-                        walk.head[lane] = -1
-                        if not (use >= 0 and on[lane]) and not (dive and finished and lane == only):
-                            continue
-                        plan, goal, numbers = lane_plan(lanes, lane), lane_goal(lanes, lane), found.numbers[lane]
-                        case = lanes.case[lane]
-                        credit = credit_of(lane, part, k, lanes, work)
-                        near = rounded(found.best[case], credit)
-                        if not dive:
-                            have[big] = 0
-                        for c in range(CLASSES):
-                            work.listed_at[c, 0, 9] = 0
-                        while use >= 0:
-                            made = walk.uses[use, 0]
-                            use = walk.uses[use, 1]
-                            index = walk.cuts[made, 8]
+                for one in range(here):
+                    use = walk.head[one]
+                    walk.head[one] = -1
+                    lane = walk.lane[one]
+                    if not (use >= 0 and on[lane]) and not (dive and finished):
+                        continue
+                    plan, goal, numbers = lane_plan(lanes, lane), lane_goal(lanes, lane), found.numbers[lane]
+                    case = lanes.case[lane]
+                    credit = walk.credit[lane]
+                    near = rounded(found.best[case], credit)
+                    if not dive:
+                        have[big] = 0
+                    for c in range(CLASSES):
+                        work.listed_at[c, 0, 9] = 0
+                    while use >= 0:
+                        made = walk.uses[use, 0]
+                        use = walk.uses[use, 1]
+                        index = walk.cuts[made, 8]
+                        for e in range(8):
+                            tile[e], extent[e], factors[e], blocks[e] = 0, 0, 1, 1.0
+                        for j in range(active):
+                            e = dims[j]
+                            which = walk.cuts[made, e]
+                            factors[e] = lattice.pair_factor[e, which]
+                            tile[e] = lattice.pair_tile[e, which]
+                            extent[e] = lattice.pair_extent[e, which]
+                            blocks[e] = lattice.pair_blocks[e, which]
+                        price_cut(big, tile, factors, extent, blocks, plan, lattice, priced)
+                        numbers[1] += 1
+                        full = False
+                        for w in range(inside.shape[0]):
+                            good = lanes.inside[lane, w, 1] < np.inf
+                            cycles = lanes.inside[lane, w, 1]
                             for e in range(8):
-                                tile[e], extent[e], factors[e], blocks[e] = 0, 0, 1, 1.0
-                            for j in range(active):
-                                e = dims[j]
-                                which = walk.cuts[made, e]
-                                factors[e] = lattice.pair_factor[e, which]
-                                tile[e] = lattice.pair_tile[e, which]
-                                extent[e] = lattice.pair_extent[e, which]
-                                blocks[e] = lattice.pair_blocks[e, which]
-                            price_cut(big, tile, factors, extent, blocks, plan, lattice, priced)
-                            numbers[1] += 1
-                            full = False
-                            for w in range(inside.shape[0]):
-                                good = lanes.inside[lane, w, 1] < np.inf
-                                cycles = lanes.inside[lane, w, 1]
-                                for e in range(8):
-                                    size_here = lattice.size[e, tile[e]]
-                                    if size_here % inside[w, e] != 0 and size_here != lattice.bounds[e]:
-                                        good = False
-                                    if not plan.loopable[groups - 1, e] and size_here > inside[w, e]:
-                                        good = False
-                                    cycles *= blocks[e] / lattice.rounds[e, tile[e]]
-                                if not good:
-                                    continue
-                                for t in range(WAITING):
-                                    pending[t] = lanes.waiting[lane, w, t]
-                                energy = lanes.base[lane] + lanes.inside[lane, w, 0]
-                                energy += resolve(big, factors, plan, priced, outputs, pending)
-                                consider(
-                                    big, block, energy, cycles, pending, factors, index, w, blocks,
-                                    nothing - 1, 0.0, priced, part, k, lanes, plan, lattice, goal, near, work,
+                                size_here = lattice.size[e, tile[e]]
+                                if size_here % inside[w, e] != 0 and size_here != lattice.bounds[e]:
+                                    good = False
+                                if not plan.loopable[groups - 1, e] and size_here > inside[w, e]:
+                                    good = False
+                                cycles *= blocks[e] / lattice.rounds[e, tile[e]]
+                            if not good:
+                                continue
+                            for t in range(WAITING):
+                                pending[t] = lanes.waiting[lane, w, t]
+                            energy = lanes.base[lane] + lanes.inside[lane, w, 0]
+                            energy += resolve(big, factors, plan, priced, outputs, pending)
+                            consider(
+                                big, block, energy, cycles, pending, factors, index, w, blocks,
+                                nothing - 1, 0.0, priced, lane, lanes, plan, lattice, goal, near, work,
+                            )  # fmt: skip
+                            for c in range(CLASSES):
+                                full = full or work.listed_at[c, 0, 9] == work.listed.shape[1]
+                            if full:
+                                have[big] = spread(
+                                    big, block, lane, plan, lattice, goal, found.best[case], near, work,
+                                    int(have[big]), dive, memory, unsure, numbers, steps,
                                 )  # fmt: skip
-                                for c in range(CLASSES):
-                                    full = full or work.listed_at[c, 0, 9] == work.listed.shape[1]
-                                if full:
-                                    have[big] = spread(
-                                        big, block, part, k, plan, lattice, goal, found.best[case], near, work,
-                                        int(have[big]), dive, memory, unsure, numbers, steps,
-                                    )  # fmt: skip
-                                    full = False
-                                    for c in range(CLASSES):
-                                        work.listed_at[c, 0, 9] = 0
-                        have[big] = spread(
-                            big, block, part, k, plan, lattice, goal, found.best[case], near, work,
-                            int(have[big]), dive, memory, unsure, numbers, steps,
-                        )  # fmt: skip
-                        if dive and not finished:
-                            continue  # of all cuts of the block the most promising
-                        # Depth first through the steps further out.
-                        before = found.reached[case]
-                        g = big
-                        position[g] = -1
-                        while g <= big:
-                            position[g] += 1
-                            if position[g] >= have[g]:
-                                g += 1
-                                continue
-                            label = work.labels[g, position[g]]
-                            if label[0] >= (found.best[case] if g == 0 else rounded(found.best[case], credit)):
-                                continue
-                            if numbers[6] > effort and found.best[case] < np.inf:
-                                _close(lane, block, size, elements, on, lanes, lattice, work, numbers)
-                                break
-                            numbers[2] += 1
-                            if g == 0:
-                                numbers[3] += 1
-                                numbers[6] += LEAF
-                                value = _leaf(lane, lanes, lattice, tables, inside, position, found, work)
-                                if value < found.reached[case]:
-                                    _keep(value, lane, slack, lanes, tables, found)
-                                continue
-                            where = work.label_at[g, position[g]]
-                            runs = where[1] - 3 if where[1] >= 3 else -1
-                            g -= 1
-                            unsure_here = label[12] < 0 or (runs >= 0 and not plan.allowed[g, runs])
-                            position[g] = -1
-                            have[g] = 0
-                            for w in range(many[g]):
-                                index = 0
-                                cycles = label[2]
-                                for d in range(8):
-                                    tile[d] = lattice.at[d, where[0]]
-                                    factors[d] = ways[g, w, d]
-                                    j = lattice.block_of[d, tile[d], factors[d]]
-                                    if j < 0:
-                                        index = -1
-                                        break
-                                    index += j * lattice.step[d]
-                                    extent[d] = lattice.extent_of[d, tile[d], factors[d]]
-                                    wide = lattice.size[d, tile[d]] * factors[d]
-                                    blocks[d] = (lattice.bounds[d] + wide - 1) // wide
-                                    if not plan.loopable[g, d] and blocks[d] > lattice.rounds[d, j]:
-                                        index = -1
-                                        break
-                                    cycles *= blocks[d] / lattice.rounds[d, tile[d]]
-                                if index < 0:
-                                    continue
+                                full = False
                                 for c in range(CLASSES):
                                     work.listed_at[c, 0, 9] = 0
-                                for t in range(WAITING):
-                                    pending[t] = label[3 + t]
-                                price_cut(g, tile, factors, extent, blocks, plan, lattice, priced)
-                                energy = label[1] + resolve(g, factors, plan, priced, outputs, pending)
-                                near = rounded(found.best[case], credit)
-                                consider(
-                                    g, index, energy, cycles, pending, factors, nothing, nothing, blocks,
-                                    runs, label[12], priced, part, k, lanes, plan, lattice, goal, near, work,
-                                )  # fmt: skip
-                                have[g] = spread(
-                                    g, index, part, k, plan, lattice, goal, found.best[case], near, work,
-                                    int(have[g]), dive, memory, unsure_here, numbers, steps,
-                                )  # fmt: skip
-                        have[big] = 0
-                        if found.reached[case] < before:
-                            if not dive:
-                                for other in range(cases):
-                                    _lend(case, other, slack, lanes, lattice, tables, found)
-                            fill_near(only, on, found.best, lanes, work, walk)
+                    have[big] = spread(
+                        big, block, lane, plan, lattice, goal, found.best[case], near, work,
+                        int(have[big]), dive, memory, unsure, numbers, steps,
+                    )  # fmt: skip
+                    if dive and not finished:
+                        continue  # of all cuts of the block the most promising
+                    # Depth first through the steps further out.
+                    before = found.reached[case]
+                    g = big
+                    position[g] = -1
+                    while g <= big:
+                        position[g] += 1
+                        if position[g] >= have[g]:
+                            g += 1
+                            continue
+                        label = work.labels[g, position[g]]
+                        if label[0] >= (found.best[case] if g == 0 else rounded(found.best[case], credit)):
+                            continue
+                        if numbers[6] > effort and found.best[case] < np.inf:
+                            _close(lane, block, size, on, lanes, work, walk, numbers)
+                            break
+                        numbers[2] += 1
+                        if g == 0:
+                            numbers[3] += 1
+                            numbers[6] += LEAF
+                            value = _leaf(lane, lanes, lattice, tables, inside, position, found, work)
+                            if value < found.reached[case]:
+                                _keep(value, lane, slack, lanes, tables, found)
+                            continue
+                        where = work.label_at[g, position[g]]
+                        runs = where[1] - 3 if where[1] >= 3 else -1
+                        g -= 1
+                        unsure_here = label[12] < 0 or (runs >= 0 and not plan.allowed[g, runs])
+                        position[g] = -1
+                        have[g] = 0
+                        for w in range(many[g]):
+                            index = 0
+                            cycles = label[2]
+                            for d in range(8):
+                                tile[d] = lattice.at[d, where[0]]
+                                factors[d] = ways[g, w, d]
+                                j = lattice.block_of[d, tile[d], factors[d]]
+                                if j < 0:
+                                    index = -1
+                                    break
+                                index += j * lattice.step[d]
+                                extent[d] = lattice.extent_of[d, tile[d], factors[d]]
+                                wide = lattice.size[d, tile[d]] * factors[d]
+                                blocks[d] = (lattice.bounds[d] + wide - 1) // wide
+                                if not plan.loopable[g, d] and blocks[d] > lattice.rounds[d, j]:
+                                    index = -1
+                                    break
+                                cycles *= blocks[d] / lattice.rounds[d, tile[d]]
+                            if index < 0:
+                                continue
+                            for c in range(CLASSES):
+                                work.listed_at[c, 0, 9] = 0
+                            for t in range(WAITING):
+                                pending[t] = label[3 + t]
+                            price_cut(g, tile, factors, extent, blocks, plan, lattice, priced)
+                            energy = label[1] + resolve(g, factors, plan, priced, outputs, pending)
+                            near = rounded(found.best[case], credit)
+                            consider(
+                                g, index, energy, cycles, pending, factors, nothing, nothing, blocks,
+                                runs, label[12], priced, lane, lanes, plan, lattice, goal, near, work,
+                            )  # fmt: skip
+                            have[g] = spread(
+                                g, index, lane, plan, lattice, goal, found.best[case], near, work,
+                                int(have[g]), dive, memory, unsure_here, numbers, steps,
+                            )  # fmt: skip
+                    have[big] = 0
+                    if found.reached[case] < before:
+                        if not dive:
+                            for other in range(cases):
+                                _lend(case, other, slack, lanes, lattice, tables, found)
+                        fill_near(only, on, found.best, lanes, work, walk)
                 if finished:
                     break
                 for k in range(depth):  # the walk goes on where it was
