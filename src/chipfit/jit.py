@@ -31,6 +31,8 @@ lean = numba.njit(**_LEAN)
 _INNER: dict[str, Any] = {**_LEAN, "no_cpython_wrapper": True}
 #: The same, called by compiled functions only.
 inner = numba.njit(**_INNER)
+#: The same, made part of what calls it: a call hands on hundreds of numbers, those of all arrays.
+tight = numba.njit(**_INNER, forceinline=True)
 
 
 class _Notice(event.Listener):

@@ -80,12 +80,12 @@ class Work(NamedTuple):
         over the best.
     labels: [step, i, :] bound, energy, cycles, then what waits, as in `pricing.resolve`, and the price of a
         visit of a tensor whose reuse runs on outwards, counted for one visit (LABEL).
-        label_at: tile, class, factors (8), tile of the innermost memory, way inside it.
+        label_at: tile, class, factors (8), tile of the innermost memory, way inside it. order: [step, :] a heap.
     listed: [class, i, :] fixed cost, price of a visit, cycles, pending words (3), savings, whether anything
         waits; cycles of the memory further in, of this one, of the main memory, each fixed and for a visit;
         of those still further in. listed_at: factors (8), tile, (of the first entry) how many, way inside.
     seen: [step, tile, steps without adding up, :] energy, cycles and what waits, of the best label; values:
-        scratch (9).
+        scratch (9). past: [step, :] labels that were listed before, with their tile and class.
     """
 
     least: Singles
@@ -111,10 +111,12 @@ class Work(NamedTuple):
     keys: Floats
     labels: Floats
     label_at: Ints
+    order: Ints
     listed: Floats
     listed_at: Ints
     seen: Floats
     values: Floats
+    past: Floats
 
 
 @inner
@@ -262,22 +264,23 @@ def fill_inner(lanes: Lanes, lattice: Lattice, work: Work, inner: Inner) -> None
 
 
 @inner
-def stays_in_main(o: int, i: int, lanes: Lanes, lattice: Lattice) -> bool:
+def stays_in_main(o: int, i: int, loopable: Flags, allowed: Flags, lattice: Lattice) -> bool:
     """Whether tensor o may be stationary in the main memory for block i."""
     for d in range(8):
         loop = lattice.at[d, i] < lattice.many[d] - 1
-        if loop and (not lanes.loopable[0, d] or (not lanes.allowed[0, o] and RELEVANT[o, d] == 1)):
+        if loop and (not loopable[0, d] or (not allowed[0, o] and RELEVANT[o, d] == 1)):
             return False
     return True
 
 
 @inner
-def main_reach(c: int, i: int, lane: int, lanes: Lanes, lattice: Lattice, work: Work) -> float:
+def main_reach(
+    c: int, i: int, lane: int, loopable: Flags, allowed: Flags, slopes: Floats, lattice: Lattice
+) -> float:
     """What tensor c costs if it is stationary in the main memory, for block i: `within` of step 0."""
-    if c >= 3 or not stays_in_main(c, i, lanes, lattice):
+    if c >= 3 or not stays_in_main(c, i, loopable, allowed, lattice):
         return np.inf
-    slope = work.slopes[0, lane, c, 0] + work.slopes[0, lane, c, 1]
-    return (lattice.hull[i] if c == INPUT else 1.0) * slope
+    return (lattice.hull[i] if c == INPUT else 1.0) * (slopes[0, lane, c, 0] + slopes[0, lane, c, 1])
 
 
 @inner
@@ -357,7 +360,7 @@ def _bound_step(g: int, lane: int, lanes: Lanes, lattice: Lattice, inner: Inner,
                 total[i] = alone[i] * price
             if not free:
                 for i in range(total.shape[0]):
-                    if not stays_in_main(o, i, lanes, lattice):
+                    if not stays_in_main(o, i, lanes.loopable, lanes.allowed, lattice):
                         total[i] = np.inf
         each_a, each_b = work.each[a], work.each[b]
         for i in range(total.shape[0]):

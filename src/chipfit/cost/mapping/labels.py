@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from chipfit.cost.mapping.bound import CLASSES, Work, main_reach
-from chipfit.cost.mapping.lanes import Lanes
 from chipfit.cost.mapping.lattice import Lattice
 from chipfit.cost.mapping.model import RELEVANT, Flags, Floats, Ints
 from chipfit.cost.mapping.plan import Plan
 from chipfit.cost.mapping.pricing import WAITING, Goal, score
-from chipfit.jit import inner
+from chipfit.jit import inner, tight
 
 LABEL = 13  # columns of a label: bound, energy, cycles, what waits, price of a visit that runs on outwards
 
@@ -52,6 +51,7 @@ class Steps(NamedTuple):
     pending: Floats
     position: Ints
     have: Ints
+    ranked: Flags
     dims: Ints
     first: Ints
     last: Ints
@@ -74,6 +74,7 @@ def steps_of(groups: int, rows: int) -> Steps:
         pending=np.zeros(WAITING),
         position=np.zeros(groups, np.int64),
         have=np.zeros(groups, np.int64),
+        ranked=np.zeros(groups, np.bool_),
         dims=np.zeros(8, np.int64),
         first=np.zeros(9, np.int64),
         last=np.zeros(9, np.int64),
@@ -91,7 +92,7 @@ def steps_of(groups: int, rows: int) -> Steps:
     )
 
 
-@inner
+@tight
 def bound_of(energy: float, cycles: float, words: float, goal: Goal) -> float:
     """The least score with at least so much energy (J), cycles and words of the main memory."""
     if goal.bandwidth > 0:
@@ -99,7 +100,7 @@ def bound_of(energy: float, cycles: float, words: float, goal: Goal) -> float:
     return score(energy + goal.static * cycles, cycles, goal)
 
 
-@inner
+@tight
 def _loops_here(o: int, block: int, blocks: Floats, lattice: Lattice) -> bool:
     """Whether a step must loop along a dimension of tensor o: the block does not divide the bound."""
     loops = False
@@ -108,7 +109,7 @@ def _loops_here(o: int, block: int, blocks: Floats, lattice: Lattice) -> bool:
     return loops
 
 
-@inner
+@tight
 def consider(
     g: int,
     block: int,
@@ -123,7 +124,6 @@ def consider(
     run: float,
     priced: Floats,
     lane: int,
-    lanes: Lanes,
     plan: Plan,
     lattice: Lattice,
     goal: Goal,
@@ -143,7 +143,7 @@ def consider(
         if runs >= 0 and o != runs and plan.allowed[g, runs]:
             continue
         if g == 0:
-            reach = main_reach(c, block, lane, lanes, lattice, work)
+            reach = main_reach(c, block, lane, plan.loopable, plan.allowed, work.slopes, lattice)
         else:
             reach = 1.0 * work.within[g - 1, c, lane, block]
         if reach == np.inf or (c >= 3 and _loops_here(o, block, blocks, lattice)):
@@ -208,7 +208,7 @@ def consider(
         work.listed_at[c, 0, 9] = used + 1
 
 
-@inner
+@tight
 def _known(g: int, i: int, plan: Plan, goal: Goal, work: Work) -> bool:
     """Whether a label is no better in anything than one seen for its tile; notes it otherwise."""
     label, where = work.labels[g, i], work.label_at[g, i]
@@ -246,6 +246,25 @@ def _known(g: int, i: int, plan: Plan, goal: Goal, work: Work) -> bool:
     return False
 
 
+@tight
+def _again(g: int, i: int, scale: float, work: Work) -> bool:
+    """Whether a label is as good in all that is still to come as one that was listed before; notes it otherwise.
+
+    Of those before, some are forgotten. `scale`: of bounds.
+    """
+    label, tile, runs = work.labels[g, i], work.label_at[g, i, 0], work.label_at[g, i, 1]
+    runs = runs if runs >= 3 else 0
+    near = int(label[0] / scale * 2.0**30) if scale < np.inf else 0
+    place = (near ^ (tile * 40503 + runs)) & (work.past.shape[1] - 1)
+    past = work.past[g, place]
+    same = past[LABEL] == tile and past[LABEL + 1] == runs
+    for k in range(LABEL):
+        same = same and past[k] == label[k]
+        past[k] = label[k]
+    past[LABEL], past[LABEL + 1] = tile, runs
+    return same
+
+
 @inner
 def _better_half(g: int, have: int, work: Work, numbers: Floats) -> int:
     """Keep up to half of the labels of a step, with less than the mean bound; how many are left.
@@ -270,7 +289,7 @@ def _better_half(g: int, have: int, work: Work, numbers: Floats) -> int:
     return kept
 
 
-@inner
+@tight
 def spread(
     g: int,
     block: int,
@@ -304,8 +323,10 @@ def spread(
         work.labels[g, 0, 0], work.labels[g, 1, 0] = np.inf, np.inf
         have = 2
     digits, chosen = steps.digits, steps.chosen
+    rest, words_of, fans = work.rest[g - 1, lane], work.words[lane], work.fans[g]
     for c in range(CLASSES):
         o = c % 3
+        first, visits_of = work.first[o, lane], lattice.visits[o]
         for i in range(work.listed_at[c, 0, 9]):
             entry = work.listed[c, i]
             fixed, price = entry[0], entry[1]
@@ -319,20 +340,20 @@ def spread(
                 if g == 0:
                     further = 0.0
                 elif c >= 3 and g == 1:
-                    further = 1.0 * work.first[o, lane, at]
+                    further = 1.0 * first[at]
                 else:
-                    further = 1.0 * work.rest[g - 1, lane, at]
+                    further = 1.0 * rest[at]
                 numbers[6] += 1
                 if further < np.inf:
-                    visits = lattice.visits[o, at] if c < 3 else 1.0
+                    visits = visits_of[at] if c < 3 else 1.0
                     energy = fixed + price * visits
                     inner = max(entry[14], entry[8] + entry[9] * visits)
                     here = entry[10] + entry[11] * visits
                     away = entry[12] + entry[13] * visits
                     words = away * goal.bandwidth
                     if g == 1 and goal.timed:
-                        words += work.words[lane, at]
-                    reached = max(max(entry[2], max(inner, here)) / work.fans[g, at], floor)
+                        words += words_of[at]
+                    reached = max(max(entry[2], max(inner, here)) / fans[at], floor)
                     bound = bound_of(energy + further, reached, words, goal)
                     if bound < (best if g == 0 else rounded):
                         slot = have
@@ -357,7 +378,9 @@ def spread(
                             where[10], where[11] = work.listed_at[c, i, 8], work.listed_at[c, i, 10]
                             for d in range(8):
                                 where[2 + d] = work.listed_at[c, i, d]
-                            if not dive and not (memory and g > 0 and _known(g, slot, plan, goal, work)):
+                            old = memory and g > 0 and not dive
+                            old = old and (_known(g, slot, plan, goal, work) or _again(g, slot, rounded, work))
+                            if not dive and not old:
                                 have += 1
                 if g == 0:
                     break

@@ -9,7 +9,7 @@ import numpy as np
 from chipfit.cost.mapping.lattice import Lattice
 from chipfit.cost.mapping.model import ENERGY, INPUT, LATENCY, OUTPUT, RELEVANT, Flags, Floats, Ints
 from chipfit.cost.mapping.plan import Plan
-from chipfit.jit import inner, lean
+from chipfit.jit import inner, lean, tight
 
 #: Of equal energy the faster mapping is taken, and the other way round.
 TIE = 1e-9
@@ -103,7 +103,7 @@ def list_ways(g: int, plan: Plan, lattice: Lattice, current: Ints, reach: Flags,
             return found
 
 
-@inner
+@tight
 def price_cut(
     g: int, tile: Ints, factors: Ints, extent: Ints, blocks: Floats, plan: Plan, lattice: Lattice, out: Floats
 ) -> None:
@@ -199,7 +199,7 @@ def price_cut(
         out[t, 14] -= main_once
 
 
-@inner
+@tight
 def resolve(g: int, factors: Ints, plan: Plan, priced: Floats, outputs: float, pending: Floats) -> float:
     """What waits costs more, now that the array of step g is chosen; updates `pending`.
 

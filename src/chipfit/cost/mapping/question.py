@@ -125,8 +125,8 @@ class Question:
             ]
             lanes = lanes_of(timed, self.goals, self.scalars, self.ways, lattice)
             prepared(lanes, lattice, self.ways, False, work)
-            beside = (lanes.streamed * price[0, 0]).astype(np.float32)
-            floor = (work.least + beside[:, None]) * np.float32(1 - walk.LOOSE)
+            always = (lanes.streamed * price[0, 0] + lanes.whole).astype(np.float32)
+            floor = (work.least + always[:, None]) * np.float32(1 - walk.LOOSE)
             np.maximum(self.work.floor, floor, out=self.work.floor)
 
     def _only_main_memory(self) -> None:
@@ -330,7 +330,7 @@ def split(factors: tuple[int, ...], array: Array | None) -> tuple[tuple[int, ...
     raise AssertionError(f"{factors} do not fit {array}")
 
 
-_LISTED, _LABELS = 4096, 16384
+_LISTED, _LABELS, _PAST = 4096, 16384, 4096
 
 
 _scratch = threading.local()
@@ -375,10 +375,12 @@ def work_of(number: str, groups: int, lattice: Lattice, lanes: int) -> Work:
         keys=taken("keys", (tiles,)),
         labels=taken("labels", (groups, _LABELS, labels.LABEL)),
         label_at=taken("label_at", (groups, _LABELS, 12), np.int64),
+        order=taken("order", (groups, _LABELS), np.int64),
         listed=taken("listed", (bound.CLASSES, _LISTED, 16)),
         listed_at=taken("listed_at", (bound.CLASSES, _LISTED, 11), np.int64),
         seen=taken("seen", (groups, tiles if groups > 3 else 1, 8, 9)),
         values=np.zeros(9),
+        past=taken("past", (groups, _PAST if groups > 3 else 1, labels.LABEL + 2)),
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from chipfit.cost.mapping.bound import CLASSES, Inner, Work
-from chipfit.cost.mapping.labels import Found, Steps, bound_of, consider, spread
-from chipfit.cost.mapping.lanes import Lanes, lane_chip, lane_goal, lane_plan
+from chipfit.cost.mapping.bound import Inner, Work
+from chipfit.cost.mapping.descend import bound_of_block, close, descend, lend
+from chipfit.cost.mapping.labels import Found, Steps
+from chipfit.cost.mapping.lanes import Lanes, lane_plan
 from chipfit.cost.mapping.lattice import Lattice
-from chipfit.cost.mapping.model import ENERGY, INPUT, OUTPUT, RELEVANT, WEIGHT, Flags, Floats, Ints, Singles
-from chipfit.cost.mapping.nest import Tables, chain_counts, count
-from chipfit.cost.mapping.pricing import WAITING, Cut, packs, price_cut, resolve, score
+from chipfit.cost.mapping.model import ENERGY, INPUT, OUTPUT, RELEVANT, Flags, Floats, Ints, Singles
+from chipfit.cost.mapping.nest import Tables
+from chipfit.cost.mapping.pricing import Cut, packs
 from chipfit.cost.mapping.walk import (
     WIDTH,
     Walk,
@@ -19,117 +20,13 @@ from chipfit.cost.mapping.walk import (
     limit_of,
     marked,
     refined,
-    rounded,
     survivors,
     take_place,
 )
 from chipfit.jit import inner, lean
 
-LEAF = 400  # candidates that take as long as one whole mapping
-
-
 #: Dimensions in the order in which cuts are made: those of the rows and of the columns of the input first.
 INPUT_FIRST = (4, 6, 5, 7, 0, 1, 2, 3)
-
-
-@inner
-def _complete(lane: int, lanes: Lanes, lattice: Lattice, tables: Tables, found: Found) -> float:
-    """The true score of a mapping in a lane: sizes in `found.index`, `tables.factors`, `found.order`."""
-    stages = lanes.stage_group.shape[0]
-    # What `nest.prepare` would fill, from the tables of the lattice.
-    for d in range(8):
-        for stage in range(stages):
-            tables.tiles[d, 0, stage] = lattice.size[d, found.index[d, stage]]
-        tables.tiles[d, 0, stages] = 1
-        found.index[d, stages] = 0
-        for stage in range(stages):
-            f = tables.factors[stage, d]
-            block = tables.tiles[d, 0, stage + 1] * f
-            tables.iterations[d, 0, stage] = (tables.tiles[d, 0, stage] + block - 1) // block
-            tables.spans[d, 0, stage, 0] = found.index[d, stage]
-            tables.spans[d, 0, stage, 1] = lattice.extent_of[d, found.index[d, stage + 1], f]
-        tables.spans[d, 0, stages, 0] = 0
-        chain_counts(tables.tiles[d, 0], tables.factors[:, d], tables.counts[d, 0])
-    if not count(found.chains, found.order, tables, lane_chip(lanes, lane), found.accesses, found.out):
-        return np.inf
-    return score(found.out[0], found.out[1], lane_goal(lanes, lane))
-
-
-@inner
-def _leaf(
-    lane: int,
-    lanes: Lanes,
-    lattice: Lattice,
-    tables: Tables,
-    inside: Ints,
-    position: Ints,
-    found: Found,
-    work: Work,
-) -> float:
-    """The true score of a complete mapping, left in `tables.factors`, `found.index` and `found.order`."""
-    groups = lanes.last_stage.shape[0]
-    big = groups - 2
-    innermost = work.label_at[big, position[big]]
-    for stage in range(lanes.stage_group.shape[0]):
-        g = lanes.stage_group[stage]
-        found.order[stage] = OUTPUT
-        for d in range(8):
-            if g == 0:
-                index = lattice.many[d] - 1
-            elif g == groups - 1:
-                index = lattice.at[d, innermost[10]]
-            else:
-                index = lattice.at[d, work.label_at[g, position[g], 0]]
-            found.index[d, stage] = index
-            tables.factors[stage, d] = 1
-            if lanes.last_stage[g] == stage:
-                if g == groups - 1:
-                    tables.factors[stage, d] = inside[innermost[11], d]
-                else:
-                    tables.factors[stage, d] = work.label_at[g, position[g], 2 + d]
-        if g < groups - 1:
-            o = work.label_at[g, position[g], 1] % 3
-            if not lanes.allowed[g, o]:
-                o = WEIGHT if lanes.allowed[g, WEIGHT] else (OUTPUT if lanes.allowed[g, OUTPUT] else INPUT)
-            found.order[stage] = o
-    return _complete(lane, lanes, lattice, tables, found)
-
-
-@inner
-def _keep(value: float, lane: int, slack: float, lanes: Lanes, tables: Tables, found: Found) -> None:
-    """The mapping at hand is the best of its case so far."""
-    case = lanes.case[lane]
-    found.reached[case] = value
-    found.best[case] = min(found.best[case], value * slack)
-    found.lane[case] = lane
-    stages = found.stationary.shape[1]
-    for stage in range(stages + 1):
-        for d in range(8):
-            found.tiles[case, stage, d] = tables.tiles[d, 0, stage]
-            found.indices[case, d, stage] = found.index[d, stage]
-            if stage < stages:
-                found.factors[case, stage, d] = tables.factors[stage, d]
-        if stage < stages:
-            found.stationary[case, stage] = found.order[stage]
-
-
-@inner
-def _lend(
-    lender: int, case: int, slack: float, lanes: Lanes, lattice: Lattice, tables: Tables, found: Found
-) -> None:
-    """Try the best mapping of one case in another."""
-    if found.lane[lender] < 0 or lender == case:
-        return
-    cases = found.reached.shape[0]
-    lane = found.lane[lender] // cases * cases + case
-    for stage in range(found.stationary.shape[1]):
-        found.order[stage] = found.stationary[lender, stage]
-        for d in range(8):
-            found.index[d, stage] = found.indices[lender, d, stage]
-            tables.factors[stage, d] = found.factors[lender, stage, d]
-    value = _complete(lane, lanes, lattice, tables, found)
-    if value < found.reached[case]:
-        _keep(value, lane, slack, lanes, tables, found)
 
 
 @inner
@@ -147,26 +44,6 @@ def _sift(heap: Ints, keys: Floats, start: int, size: int) -> None:
         heap[root] = heap[child]
         heap[child] = swap
         root = child
-
-
-@inner
-def _bound_of_block(i: int, lane: int, cycles: float, lanes: Lanes, work: Work, walk: Walk) -> float:
-    """The least score of a block in a lane, of so many cycles at the least."""
-    if lanes.timed:
-        cycles = max(cycles, 1.0 * work.floor[lane, i])
-    return bound_of(walk.always[lane] + work.least[lane, i], cycles, 0.0, lane_goal(lanes, lane))
-
-
-@inner
-def _close(
-    lane: int, block: int, size: int, on: Flags, lanes: Lanes, work: Work, walk: Walk, numbers: Floats
-) -> None:
-    """A lane has had its effort: note the least bound of the block at hand and of all that wait."""
-    on[lane] = False
-    numbers[5] += 1
-    for h in range(-1, size):
-        i = block if h < 0 else work.heap[h]
-        numbers[7] = min(numbers[7], _bound_of_block(i, lane, work.cycles[i], lanes, work, walk))
 
 
 @lean
@@ -205,7 +82,7 @@ def best_first(
         slack: what cannot be less than this part of the best is left out; 1 to leave out nothing better.
         probes: if not 0, only the most promising mapping of so many blocks of a lane is looked at, and lanes
             take turns.
-        effort: candidates looked at after which a lane gives up; a whole mapping counts as LEAF.
+        effort: candidates looked at after which a lane gives up; a whole mapping counts as `descend.LEAF`.
         found: the scores that are to be beaten; filled.
         work: bounds, as `prepare_bounds` left them.
         walk: scratch. cut: scratch, new for each search. steps: likewise.
@@ -214,12 +91,10 @@ def best_first(
     groups = lanes.last_stage.shape[0]
     big = groups - 2
     tiles = lattice.hull.shape[0]
-    stages = lanes.stage_group.shape[0]
     elements = lanes.sides[big, 0] * lanes.sides[big, 1]
-    outputs = float(lattice.elements[OUTPUT, tiles - 1])
     count_lanes, cases = lanes.case.shape[0], found.reached.shape[0]
-    tile, factors, extent, blocks, priced = cut
-    pending, position, have, dims = steps.pending, steps.position, steps.have, steps.dims
+    tile, factors, extent = cut.tile, cut.factors, cut.extent
+    have, dims = steps.have, steps.dims
     first, last, place, products, indices = (
         steps.first,
         steps.last,
@@ -250,7 +125,6 @@ def best_first(
         for j in range(lattice.columns.shape[1]):
             least_columns = min(least_columns, lattice.columns[i, j, 0])
     dive = probes > 0
-    unsure = nothing > 0
     # With several steps to go, labels that reach the same tile are compared.
     memory = False
     for lane in range(count_lanes):
@@ -273,7 +147,7 @@ def best_first(
             only = turn % holds * cases + case
             if turn % holds == 0:
                 for lender in range(case):
-                    _lend(lender, case, slack, lanes, lattice, tables, found)
+                    lend(lender, case, slack, lanes, lattice, tables, found)
                 # Of a case for which others have found something, the likeliest lane will do.
                 likely, least = only, np.inf
                 for lane in range(case, count_lanes, cases):
@@ -301,7 +175,7 @@ def best_first(
             least = np.float32(near - walk.always[lane]) if lanes.kind == ENERGY else np.float32(np.inf)
             for i in range(tiles):
                 if work.least[lane, i] < least:
-                    value = _bound_of_block(i, lane, work.cycles[i], lanes, work, walk)
+                    value = bound_of_block(i, lane, work.cycles[i], lanes, work, walk)
                     if value < near:
                         key = value / best if best < np.inf else value / (1 + value) - 1
                         work.keys[i] = min(work.keys[i], key)
@@ -317,6 +191,9 @@ def best_first(
             seen = work.seen.reshape(work.seen.size)
             for i in range(seen.shape[0]):
                 seen[i] = np.inf
+            for g in range(groups):
+                for i in range(work.past.shape[1]):
+                    work.past[g, i, 0] = -1.0
         while size > 0:
             block = work.heap[0]
             # Keys are parts of the best at first.
@@ -333,11 +210,11 @@ def best_first(
             for lane in range(low, high):
                 if walk.near[lane] == -np.inf or work.least[lane, block] == np.inf:
                     continue
-                if _bound_of_block(block, lane, work.cycles[block], lanes, work, walk) >= walk.near[lane]:
+                if bound_of_block(block, lane, work.cycles[block], lanes, work, walk) >= walk.near[lane]:
                     continue
                 best, numbers = found.best[lanes.case[lane]], found.numbers[lane]
                 if numbers[6] > effort and best < np.inf:
-                    _close(lane, block, size, on, lanes, work, walk, numbers)
+                    close(lane, block, size, on, lanes, work, walk, numbers)
                     walk.near[lane] = -np.inf
                     continue
                 cycles = lanes.fastest / (1.0 * elements * work.fans[big, block])
@@ -432,7 +309,11 @@ def best_first(
                     steady = n == active or lanes.steady
                     most_sums = many_sums if steady else many_sums * (elements // product)
                     staying_sums = 1.0 if lanes.steady else most_sums
-                    if survivors(depth, amounts, most_sums, staying_sums, loops_here, walk) == 0:
+                    left = survivors(
+                        depth, amounts, most_sums, staying_sums, loops_here, walk.slopes, walk.reach,
+                        walk.limit, walk.spared, walk.alive, walk.many,
+                    )  # fmt: skip
+                    if left == 0:
                         place[depth] += 1
                         continue
                     if n < active:
@@ -500,135 +381,12 @@ def best_first(
                     lane = walk.lane[one]
                     if not (use >= 0 and on[lane]) and not (dive and finished):
                         continue
-                    plan, goal, numbers = lane_plan(lanes, lane), lane_goal(lanes, lane), found.numbers[lane]
-                    case = lanes.case[lane]
-                    credit = walk.credit[lane]
-                    near = rounded(found.best[case], credit)
-                    if not dive:
-                        have[big] = 0
-                    for c in range(CLASSES):
-                        work.listed_at[c, 0, 9] = 0
-                    while use >= 0:
-                        made = walk.uses[use, 0]
-                        use = walk.uses[use, 1]
-                        index = walk.cuts[made, 8]
-                        for e in range(8):
-                            tile[e], extent[e], factors[e], blocks[e] = 0, 0, 1, 1.0
-                        for j in range(active):
-                            e = dims[j]
-                            which = walk.cuts[made, e]
-                            factors[e] = lattice.pair_factor[e, which]
-                            tile[e] = lattice.pair_tile[e, which]
-                            extent[e] = lattice.pair_extent[e, which]
-                            blocks[e] = lattice.pair_blocks[e, which]
-                        price_cut(big, tile, factors, extent, blocks, plan, lattice, priced)
-                        numbers[1] += 1
-                        full = False
-                        for w in range(inside.shape[0]):
-                            good = lanes.inside[lane, w, 1] < np.inf
-                            cycles = lanes.inside[lane, w, 1]
-                            for e in range(8):
-                                size_here = lattice.size[e, tile[e]]
-                                if size_here % inside[w, e] != 0 and size_here != lattice.bounds[e]:
-                                    good = False
-                                if not plan.loopable[groups - 1, e] and size_here > inside[w, e]:
-                                    good = False
-                                cycles *= blocks[e] / lattice.rounds[e, tile[e]]
-                            if not good:
-                                continue
-                            for t in range(WAITING):
-                                pending[t] = lanes.waiting[lane, w, t]
-                            energy = lanes.base[lane] + lanes.inside[lane, w, 0]
-                            energy += resolve(big, factors, plan, priced, outputs, pending)
-                            consider(
-                                big, block, energy, cycles, pending, factors, index, w, blocks,
-                                nothing - 1, 0.0, priced, lane, lanes, plan, lattice, goal, near, work,
-                            )  # fmt: skip
-                            for c in range(CLASSES):
-                                full = full or work.listed_at[c, 0, 9] == work.listed.shape[1]
-                            if full:
-                                have[big] = spread(
-                                    big, block, lane, plan, lattice, goal, found.best[case], near, work,
-                                    int(have[big]), dive, memory, unsure, numbers, steps,
-                                )  # fmt: skip
-                                full = False
-                                for c in range(CLASSES):
-                                    work.listed_at[c, 0, 9] = 0
-                    have[big] = spread(
-                        big, block, lane, plan, lattice, goal, found.best[case], near, work,
-                        int(have[big]), dive, memory, unsure, numbers, steps,
+                    before = found.reached[lanes.case[lane]]
+                    descend(
+                        lane, use, block, size, active, inside, ways, many, slack, effort, dive, finished, memory,
+                        on, lanes, lattice, tables, found, work, walk, cut, steps,
                     )  # fmt: skip
-                    if dive and not finished:
-                        continue  # of all cuts of the block the most promising
-                    # Depth first through the steps further out.
-                    before = found.reached[case]
-                    g = big
-                    position[g] = -1
-                    while g <= big:
-                        position[g] += 1
-                        if position[g] >= have[g]:
-                            g += 1
-                            continue
-                        label = work.labels[g, position[g]]
-                        if label[0] >= (found.best[case] if g == 0 else rounded(found.best[case], credit)):
-                            continue
-                        if numbers[6] > effort and found.best[case] < np.inf:
-                            _close(lane, block, size, on, lanes, work, walk, numbers)
-                            break
-                        numbers[2] += 1
-                        if g == 0:
-                            numbers[3] += 1
-                            numbers[6] += LEAF
-                            value = _leaf(lane, lanes, lattice, tables, inside, position, found, work)
-                            if value < found.reached[case]:
-                                _keep(value, lane, slack, lanes, tables, found)
-                            continue
-                        where = work.label_at[g, position[g]]
-                        runs = where[1] - 3 if where[1] >= 3 else -1
-                        g -= 1
-                        unsure_here = label[12] < 0 or (runs >= 0 and not plan.allowed[g, runs])
-                        position[g] = -1
-                        have[g] = 0
-                        for w in range(many[g]):
-                            index = 0
-                            cycles = label[2]
-                            for d in range(8):
-                                tile[d] = lattice.at[d, where[0]]
-                                factors[d] = ways[g, w, d]
-                                j = lattice.block_of[d, tile[d], factors[d]]
-                                if j < 0:
-                                    index = -1
-                                    break
-                                index += j * lattice.step[d]
-                                extent[d] = lattice.extent_of[d, tile[d], factors[d]]
-                                wide = lattice.size[d, tile[d]] * factors[d]
-                                blocks[d] = (lattice.bounds[d] + wide - 1) // wide
-                                if not plan.loopable[g, d] and blocks[d] > lattice.rounds[d, j]:
-                                    index = -1
-                                    break
-                                cycles *= blocks[d] / lattice.rounds[d, tile[d]]
-                            if index < 0:
-                                continue
-                            for c in range(CLASSES):
-                                work.listed_at[c, 0, 9] = 0
-                            for t in range(WAITING):
-                                pending[t] = label[3 + t]
-                            price_cut(g, tile, factors, extent, blocks, plan, lattice, priced)
-                            energy = label[1] + resolve(g, factors, plan, priced, outputs, pending)
-                            near = rounded(found.best[case], credit)
-                            consider(
-                                g, index, energy, cycles, pending, factors, nothing, nothing, blocks,
-                                runs, label[12], priced, lane, lanes, plan, lattice, goal, near, work,
-                            )  # fmt: skip
-                            have[g] = spread(
-                                g, index, lane, plan, lattice, goal, found.best[case], near, work,
-                                int(have[g]), dive, memory, unsure_here, numbers, steps,
-                            )  # fmt: skip
-                    have[big] = 0
-                    if found.reached[case] < before:
-                        if not dive:
-                            for other in range(cases):
-                                _lend(case, other, slack, lanes, lattice, tables, found)
+                    if found.reached[lanes.case[lane]] < before:
                         fill_near(only, on, found.best, lanes, work, walk)
                 if finished:
                     break

@@ -183,7 +183,9 @@ def take_place(
             walk.reach[p, t, 0, k], walk.reach[p, t, 1, k] = min(here, beyond), here
             walk.beyond[p, t, k] = beyond
         else:
-            walk.reach[p, t, 0, k] = main_reach(t, block, lane, lanes, lattice, work)
+            walk.reach[p, t, 0, k] = main_reach(
+                t, block, lane, lanes.loopable, lanes.allowed, work.slopes, lattice
+            )
             walk.reach[p, t, 1, k] = walk.reach[p, t, 0, k]
 
 
@@ -194,7 +196,12 @@ def survivors(
     sums: float,
     staying_sums: float,
     loops_here: Ints,
-    walk: Walk,
+    slopes: Singles,
+    reach: Singles,
+    limit: Singles,
+    spared: Singles,
+    alive: Ints,
+    many: Ints,
 ) -> int:
     """How many parts have a lane that a cut may be of use to, as far as it is known; lists them in `alive`.
 
@@ -203,31 +210,31 @@ def survivors(
         amounts: [t, of blocks | of tiles] visits times elements.
         sums: most copies of sums; staying_sums: if the output is stationary.
         loops_here: [t, depth + 1] whether loops must step here.
-        walk: scratch.
+        slopes, reach, limit, spared, alive, many: of `Walk`, one by one: handing it on takes time.
     """
     # Of a length that is not known beforehand, or it would not be made into such instructions.
-    width = walk.limit.shape[1]
+    width = limit.shape[1]
     a0, a1, b0, b1 = amounts[0, 0], amounts[0, 1], amounts[1, 0], amounts[1, 1]
     c0, c1, copies, staying = amounts[2, 0], amounts[2, 1], np.float32(sums), np.float32(staying_sums)
     x, y, z = loops_here[0, depth + 1], loops_here[1, depth + 1], loops_here[2, depth + 1]
-    before, after = walk.alive[depth], walk.alive[depth + 1]
+    before, after = alive[depth], alive[depth + 1]
     count = 0
-    for q in range(walk.many[depth]):
+    for q in range(many[depth]):
         p = before[q]
-        slopes, reach, limit, spared = walk.slopes[p], walk.reach[p], walk.limit[p], walk.spared[p]
-        first, second, third = reach[0, x], reach[1, y], reach[2, z]
+        price, room, saved = slopes[p], limit[p], spared[p]
+        first, second, third = reach[p, 0, x], reach[p, 1, y], reach[p, 2, z]
         hits = 0
         for k in range(width):
-            ins = a0 * slopes[0, 0, k] + a1 * slopes[0, 1, k]
-            weights = b0 * slopes[1, 0, k] + b1 * slopes[1, 1, k]
-            outs = c0 * slopes[2, 0, k] + c1 * slopes[2, 1, k]
-            most = limit[k] + spared[k] * copies
+            ins = a0 * price[0, 0, k] + a1 * price[0, 1, k]
+            weights = b0 * price[1, 0, k] + b1 * price[1, 1, k]
+            outs = c0 * price[2, 0, k] + c1 * price[2, 1, k]
+            most = room[k] + saved[k] * copies
             good = (weights + outs + first[k] < most) | (ins + outs + second[k] < most)
-            hits += good | (ins + weights + third[k] < limit[k] + spared[k] * staying)
+            hits += good | (ins + weights + third[k] < room[k] + saved[k] * staying)
         if hits > 0:
             after[count] = p
             count += 1
-    walk.many[depth + 1] = count
+    many[depth + 1] = count
     return count
 
 
@@ -356,6 +363,7 @@ def refined(
         a, b = (o + 1) % 3, (o + 2) % 3
         a0, a1, b0, b1 = amounts[a, 0], amounts[a, 1], amounts[b, 0], amounts[b, 1]
         stays = loops_here[o, n] == 0
+        price = min(int(_FINE * np.log2(max(times[o], 1.0)) + 1e-9), _PRICES - 1)
         near = 0
         for q in range(walk.many[n]):
             p = walk.alive[n, q]
@@ -363,10 +371,11 @@ def refined(
             for k in range(WIDTH):
                 low = a0 * slopes[a, 0, k] + a1 * slopes[a, 1, k]
                 low += b0 * slopes[b, 0, k] + b1 * slopes[b, 1, k]
-                near += walk.hit[p, k] & (low + reach[k] < limit[p, k] + walk.spared[p, k] * copies)
-        if near == 0:
+                good = low + reach[k] < limit[p, k] + walk.spared[p, k] * copies
+                near += walk.hit[p, k] & good
+                walk.better[p, k] |= walk.hit[p, k] & good & (price == 0)
+        if near == 0 or price == 0:  # without copies, nothing more is known
             continue
-        price = min(int(_FINE * np.log2(max(times[o], 1.0)) + 1e-9), _PRICES - 1)
         _fill_staying(o, price, block, n, lanes, lattice, work, walk)
         more = np.float32((2.0 ** (price / _FINE) - 1.0) * (lattice.hull[block] if o == INPUT else 1.0))
         for q in range(walk.many[n]):
