@@ -3,12 +3,14 @@
 import itertools
 import math
 
+from hypothesis import reject
 from hypothesis import strategies as st
 
 from chipfit.cost.mapping.evaluate import evaluate
 from chipfit.cost.mapping.model import Mapping
 from chipfit.cost.mapping.plan import stages, ways_to_hold
 from chipfit.cost.mapping.question import split
+from chipfit.errors import TargetError
 from chipfit.hardware.target import TENSORS, Arithmetic, Array, MemoryLevel, Target
 from chipfit.workload.network import DIMENSIONS, Loops
 
@@ -52,18 +54,21 @@ def targets(draw):
                     hop_energy_j=draw(st.sampled_from([0.0, 1.0])),
                 )
             )
-    return Target(
-        name="toy",
-        description="",
-        source="",
-        clock_hz=1.0,
-        native_bits=8,
-        partial_sum_bits=16,
-        arithmetic=Arithmetic(multiply_j=1.0, multiply_bits=8, add_j=0.0, add_bits=16, source=""),
-        levels=tuple(levels),
-        arrays=tuple(arrays),
-        static_power_w=draw(st.sampled_from([0.0, 5.0])),
-    )
+    try:
+        return Target(
+            name="toy",
+            description="",
+            source="",
+            clock_hz=1.0,
+            native_bits=8,
+            partial_sum_bits=16,
+            arithmetic=Arithmetic(multiply_j=1.0, multiply_bits=8, add_j=0.0, add_bits=16, source=""),
+            levels=tuple(levels),
+            arrays=tuple(arrays),
+            static_power_w=draw(st.sampled_from([0.0, 5.0])),
+        )
+    except TargetError:  # memories side by side that have no tensor in common that may stay
+        reject()
 
 
 @st.composite

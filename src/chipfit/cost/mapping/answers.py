@@ -70,9 +70,7 @@ def answers(
     capped = dict(zip(alike, alike, strict=True))
     if math.isfinite(slower):
         fastest = replace(searches, how=replace(how, objective="latency")).all(names)
-        capped = {
-            rest: replace(rest, most_cycles=slower * fastest[rest].counts.cycles) for rest in alike
-        }
+        capped = {rest: replace(rest, most_cycles=slower * fastest[rest].counts.cycles) for rest in alike}
     wanted = {capped[rest]: sorted(set(energies.values())) for rest, energies in alike.items()}
     named = {capped[rest]: name for rest, name in names.items()}
     found = searches.by_energy(wanted, named, progress)
@@ -112,8 +110,9 @@ class _Searches:
     ) -> dict[tuple[Job, float], Known]:
         """Answers by the energy that every mapping takes (J), which decides nothing but for 'edp' (there 0).
 
-        For 'edp', the least of (fixed + e) * t over mappings is concave in what is fixed. So between two energies
-        it is at least what lies on the straight line, and a mapping that reaches the line needs no search.
+        For 'edp', the least of (fixed + e) * t over mappings is concave in what is fixed. So between two
+        energies it is at least what lies on the straight line, and a mapping that reaches the line needs no
+        search.
         """
         if self.how.objective != "edp":
             return {(job, 0.0): known for job, known in self.all(names, progress).items()}
@@ -165,7 +164,7 @@ class _Searches:
     def all(
         self, jobs: Mapping[Job, str], progress: Callable[[int, int], None] | None = None
     ) -> dict[Job, Known]:
-        """The answers to jobs, given with the names of their layers; those of one nest are searched at once."""
+        """The answers to jobs, given with their layers' names; those of one nest are searched at once."""
         # No number depends on what is left out of the target.
         bare = replace(
             self.target, name="", description="", source="", sources=None, mac_tables=(), mac_supply=None
@@ -187,7 +186,9 @@ class _Searches:
         def answer(nest: list[Job]) -> None:
             questions = [repr((job, chip, self.how)) for job in nest]
             try:
-                found = cache.remembered(questions, lambda missing: self._find(bare, [nest[i] for i in missing]))
+                found = cache.remembered(
+                    questions, lambda missing: self._find(bare, [nest[i] for i in missing])
+                )
             except MappingError:
                 # Searches are shared and know no names; whoever asked is told with them.
                 for job in nest:
@@ -224,7 +225,12 @@ class _Searches:
         known: list[Known] = []
         for job, answer in zip(jobs, found, strict=True):
             counts = evaluate(
-                answer.mapping, job.loops, target, job.widths, streamed_words=job.streamed_words, rules=how.rules
+                answer.mapping,
+                job.loops,
+                target,
+                job.widths,
+                streamed_words=job.streamed_words,
+                rules=how.rules,
             )
             assert counts is not None, "the mapper returned a mapping that does not fit"
             known.append(Known(answer=answer, counts=counts))

@@ -13,9 +13,9 @@ Terms, besides those of `nest`:
   tile further out (`visits`), so the bound is a minimum over multiples of the block, which a sweep along each
   dimension finds for all blocks at once.
 - *Lanes* are searches side by side: the nest with tensors held in one way, for one *case*, which is what is
-  asked (widths, energies, a cap on cycles). They share the lattice, the ways to unroll and the walk over cuts;
-  prices, room and bounds are a lane's own. Bounds are numbers of 32 bits: what they rule out is above the best
-  by more than rounding, see `walk.LOOSE`.
+  asked (widths, energies, a cap on cycles). They share the lattice, the ways to unroll and the walk over
+  cuts; prices, room and bounds are a lane's own. Bounds are numbers of 32 bits: what they rule out is above
+  the best by more than rounding, see `walk.LOOSE`.
 - The search takes the innermost array step first (blocks in the order of their bound), adds exact costs from
   the inside out, and drops what cannot beat the best so far. Complete mappings are priced by `nest.count`.
 
@@ -46,10 +46,10 @@ VISITED = (1, 2, 4, 16)
 class Inner(NamedTuple):
     """What depends on the innermost memory and its array alone; lanes that are alike in it share a row.
 
-    of_lane: row of each lane. lane: one lane of each row. fits: [row, i] 0 for tiles that fit the memory, else
-    infinity. takes: [t, row, i] least of what tiles that may be cut from block i take in the memory if tensor t is
-    stationary, less what copies of sums save (J); infinite if they do not reach it with all processing elements.
-    most, part: scratch (tiles). least: scratch (8, sizes). prices: scratch (4).
+    of_lane: row of each lane. lane: one lane of each row. fits: [row, i] 0 for tiles that fit the memory,
+    else infinity. takes: [t, row, i] least of what tiles that may be cut from block i take in the memory if
+    tensor t is stationary, less what copies of sums save (J); infinite if they do not reach it with all
+    processing elements. most, part: scratch (tiles). least: scratch (8, sizes). prices: scratch (4).
     """
 
     of_lane: Ints
@@ -68,19 +68,20 @@ class Work(NamedTuple):
     least: [lane, i] bound of the innermost array step and those further out, given its block; lowest: of all.
     within: [step - 1, class, lane, i] with this tensor stationary: its own links and those further out
         (of the main memory it follows from `slopes`: see `main_reach`).
-    rest: [group - 1, lane, i] bound of all links with a child up to this group, given its tile; infinite if it does
-        not fit. Not of the innermost group. roomy: tiles that fit that in any lane.
+    rest: [group - 1, lane, i] bound of all links with a child up to this group, given its tile; infinite if
+        it does not fit. Not of the innermost group. roomy: tiles that fit that in any lane.
     first: [t, lane, i] links with a child in group 1 when t is stationary in step 0.
     words: [lane, i] least words of the main memory for links with a child in group 1.
     floor: [lane, i] least cycles that memories need where i is the block of the innermost array.
-    slopes: [step, lane, t, of blocks | of tiles] prices of visits. spared: [step, lane, once | a copy] what partial
-        sums save. fans: [group, i] most processing elements that arrays of groups before can have at work on tile i.
-    alone: [t, i] the input's hull, else 1; each: times its visits. sums: [i] most copies of sums. across, best: scratch
-        [i, lane], [lane]. step: scratch [lane, i]. slices: scratch (tiles). cycles: [i] of a block at the least. heap: [i] blocks. keys: their bounds,
-        over the best.
+    slopes: [step, lane, t, of blocks | of tiles] prices of visits. spared: [step, lane, once | a copy] what
+        partial sums save. fans: [group, i] most processing elements that arrays of groups before can have
+        at work on tile i.
+    alone: [t, i] the input's hull, else 1; each: times its visits. sums: [i] most copies of sums. across,
+        best: scratch [i, lane], [lane]. step: scratch [lane, i]. slices: scratch (tiles). cycles: [i] of a
+        block at the least. heap: [i] blocks. keys: their bounds, over the best.
     labels: [step, i, :] bound, energy, cycles, then what waits, as in `pricing.resolve`, and the price of a
-        visit of a tensor whose reuse runs on outwards, counted for one visit (LABEL).
-        label_at: tile, class, factors (8), tile of the innermost memory, way inside it. order: [step, :] a heap.
+        visit of a tensor whose reuse runs on outwards, counted for one visit (LABEL). label_at: tile,
+        class, factors (8), tile of the innermost memory, way inside it. order: [step, :] a heap.
     listed: [class, i, :] fixed cost, price of a visit, cycles, pending words (3), savings, whether anything
         waits; cycles of the memory further in, of this one, of the main memory, each fixed and for a visit;
         of those still further in. listed_at: factors (8), tile, (of the first entry) how many, way inside.
@@ -245,7 +246,7 @@ def fill_inner(lanes: Lanes, lattice: Lattice, work: Work, inner: Inner) -> None
             a, b = (o + 1) % 3, (o + 2) % 3
             price_a, price_b = prices[a], prices[b]
             each_a, each_b, takes = work.each[a], work.each[b], inner.takes[o, row]
-            # Of blocks that are visited often by loops that sums are added up in, tiles have fewer copies than visits.
+            # Where loops that sums are added up in visit a block often, its tiles have fewer copies.
             for v in range(1 if o == OUTPUT or not lanes.even else len(VISITED)):
                 for i in range(part.shape[0]):
                     part[i] = fits[i] + each_a[i] * price_a + each_b[i] * price_b
@@ -264,21 +265,37 @@ def fill_inner(lanes: Lanes, lattice: Lattice, work: Work, inner: Inner) -> None
 
 
 @inner
-def stays_in_main(o: int, i: int, loopable: Flags, allowed: Flags, lattice: Lattice) -> bool:
+def both_orders(g: int, o: int, allowed: Flags) -> bool:
+    """Whether the output may stay in the order of the input or of the weights: K may loop, or N P Q, not both."""
+    return o == OUTPUT and not allowed[g, OUTPUT] and allowed[g, INPUT] and allowed[g, WEIGHT]
+
+
+@inner
+def stays_in_main(o: int, i: int, loopable: Flags, allowed: Flags, stays: Flags, lattice: Lattice) -> bool:
     """Whether tensor o may be stationary in the main memory for block i."""
+    filters, positions = False, False
     for d in range(8):
-        loop = lattice.at[d, i] < lattice.many[d] - 1
-        if loop and (not loopable[0, d] or (not allowed[0, o] and RELEVANT[o, d] == 1)):
-            return False
-    return True
+        if lattice.at[d, i] < lattice.many[d] - 1:
+            if not loopable[0, d] or not stays[0, o, d]:
+                return False
+            filters = filters or d == 2
+            positions = positions or d == 0 or d == 4 or d == 5
+    return not (both_orders(0, o, allowed) and filters and positions)
 
 
 @inner
 def main_reach(
-    c: int, i: int, lane: int, loopable: Flags, allowed: Flags, slopes: Floats, lattice: Lattice
+    c: int,
+    i: int,
+    lane: int,
+    loopable: Flags,
+    allowed: Flags,
+    stays: Flags,
+    slopes: Floats,
+    lattice: Lattice,
 ) -> float:
     """What tensor c costs if it is stationary in the main memory, for block i: `within` of step 0."""
-    if c >= 3 or not stays_in_main(c, i, loopable, allowed, lattice):
+    if c >= 3 or not stays_in_main(c, i, loopable, allowed, stays, lattice):
         return np.inf
     return (lattice.hull[i] if c == INPUT else 1.0) * (slopes[0, lane, c, 0] + slopes[0, lane, c, 1])
 
@@ -310,7 +327,7 @@ def _reach(g: int, o: int, lane: int, lanes: Lanes, lattice: Lattice, work: Work
             values[i] += each[i] * price
     for d in range(8):
         outside = o == INPUT and d == 2
-        if lanes.loopable[g, d] and not outside and (lanes.allowed[g, o] or RELEVANT[o, d] == 0):
+        if lanes.loopable[g, d] and not outside and lanes.stays[g, o, d]:
             sweep(values, d, lattice)
     if o != INPUT:
         return
@@ -360,7 +377,7 @@ def _bound_step(g: int, lane: int, lanes: Lanes, lattice: Lattice, inner: Inner,
                 total[i] = alone[i] * price
             if not free:
                 for i in range(total.shape[0]):
-                    if not stays_in_main(o, i, lanes.loopable, lanes.allowed, lattice):
+                    if not stays_in_main(o, i, lanes.loopable, lanes.allowed, lanes.stays, lattice):
                         total[i] = np.inf
         each_a, each_b = work.each[a], work.each[b]
         for i in range(total.shape[0]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chipfit.cost.mapping.bound import CLASSES, Work
+from chipfit.cost.mapping.bound import CLASSES, Work, both_orders
 from chipfit.cost.mapping.labels import Found, Steps, bound_of, consider, spread
 from chipfit.cost.mapping.lanes import Lanes, lane_chip, lane_goal, lane_plan
 from chipfit.cost.mapping.lattice import Lattice
@@ -72,11 +72,20 @@ def _leaf(
                     tables.factors[stage, d] = inside[innermost[11], d]
                 else:
                     tables.factors[stage, d] = work.label_at[g, position[g], 2 + d]
-        if g < groups - 1:
-            o = work.label_at[g, position[g], 1] % 3
-            if not lanes.allowed[g, o]:
+    for stage in range(lanes.stage_group.shape[0]):
+        g = lanes.stage_group[stage]
+        if g == groups - 1:
+            continue
+        o = work.label_at[g, position[g], 1] % 3
+        if not lanes.allowed[g, o]:
+            # Of the orders that there are, one in which it stays.
+            below = lattice.size[2, found.index[2, stage + 1]] * tables.factors[stage, 2]
+            filters = lattice.size[2, found.index[2, stage]] > below
+            if both_orders(g, o, lanes.allowed):
+                o = WEIGHT if filters else INPUT
+            else:
                 o = WEIGHT if lanes.allowed[g, WEIGHT] else (OUTPUT if lanes.allowed[g, OUTPUT] else INPUT)
-            found.order[stage] = o
+        found.order[stage] = o
     return _complete(lane, lanes, lattice, tables, found)
 
 
@@ -160,10 +169,10 @@ def _same(label: Floats, other: Floats, where: Ints, elsewhere: Ints) -> bool:
     """Whether two labels are as good as each other in all that is still to come."""
     if where[0] != elsewhere[0] or (where[1] != elsewhere[1] and (where[1] >= 3 or elsewhere[1] >= 3)):
         return False
+    same = True
     for k in range(label.shape[0]):
-        if label[k] != other[k]:
-            return False
-    return True
+        same = same and label[k] == other[k]
+    return same
 
 
 @inner
@@ -193,16 +202,10 @@ def descend(
 ) -> None:
     """Work out cuts of a block, and all that may be better further out.
 
-    Args:
-        lane: whose they are.
-        use: the first of them in `walk.uses`, or -1.
-        block: what is cut.
-        size: of the heap of blocks that wait.
-        active: dimensions that are cut.
-        inside, ways, many, slack, effort, on: as `search.best_first`.
-        dive: whether only the most promising mapping is looked at, once all cuts are known (`finished`).
-        memory: whether labels that reach the same tile are compared.
-        lanes, lattice, tables, found, work, walk, cut, steps: as `search.best_first`.
+    They are those of `lane`, the first of them `use` in `walk.uses` (-1: there are none). `size` is that of the
+    heap of blocks that wait, `active` dimensions are cut. In a `dive` only the most promising mapping is looked
+    at, once all cuts are known (`finished`). With a `memory`, labels that reach the same tile are compared. All
+    else is as in `search.best_first`.
     """
     groups = lanes.last_stage.shape[0]
     big = groups - 2
@@ -212,13 +215,13 @@ def descend(
     ranked = steps.ranked
     ranked[big] = False
     plan, goal, numbers = lane_plan(lanes, lane), lane_goal(lanes, lane), found.numbers[lane]
-    case, credit, before = lanes.case[lane], walk.credit[lane], found.reached[lanes.case[lane]]
+    case, margin, before = lanes.case[lane], walk.margin[lane], found.reached[lanes.case[lane]]
     most_listed = work.listed.shape[1] - inside.shape[0]
     if not dive:
         have[big] = 0
     for c in range(CLASSES):
         work.listed_at[c, 0, 9] = 0
-    # Depth first, the least bound first: labels of step g, from all cuts of a block and then from those of a label further in.
+    # Depth first, the least bound first: labels of step g, from the cuts of a block, then of the label's tile.
     g, way, runs, opened, at = big, 0, -1, block, 0
     label, where = work.labels[big, 0], work.label_at[big, 0]
     unsure, filling = False, True
@@ -269,7 +272,7 @@ def descend(
                     continue
                 opened, at = index, 0
             price_cut(g, tile, factors, extent, blocks, plan, lattice, priced)
-            near = rounded(found.best[case], credit)
+            near = rounded(found.best[case], margin)
             for w in range(ways_inside):
                 if g == big:
                     good = lanes.inside[lane, w, 1] < np.inf
@@ -292,16 +295,16 @@ def descend(
                     energy = label[1]
                 energy += resolve(g, factors, plan, priced, outputs, pending)
                 consider(
-                    g, opened, energy, cycles, pending, factors, at, w, blocks, runs, label[12], priced, lane, plan,
-                    lattice, goal, near, work,
+                    g, opened, energy, cycles, pending, factors, at, w, blocks, runs, label[12], priced, lane,
+                    plan, lattice, goal, near, work,
                 )  # fmt: skip
             full = g < big or use < 0
             for c in range(CLASSES):
                 full = full or work.listed_at[c, 0, 9] > most_listed
             if full:
                 have[g] = spread(
-                    g, opened, lane, plan, lattice, goal, found.best[case], near, work, int(have[g]), dive, memory,
-                    unsure, numbers, steps,
+                    g, opened, lane, plan, lattice, goal, found.best[case], near, work, int(have[g]), dive,
+                    memory, unsure, numbers, steps,
                 )  # fmt: skip
                 for c in range(CLASSES):
                     work.listed_at[c, 0, 9] = 0
@@ -314,7 +317,7 @@ def descend(
                 order[i] = i
             for i in range(have[g] // 2 - 1, -1, -1):
                 _sift(order, work.labels[g], i, have[g])
-        near = found.best[case] if g == 0 else rounded(found.best[case], credit)
+        near = found.best[case] if g == 0 else rounded(found.best[case], margin)
         if have[g] == 0 or work.labels[g, order[0], 0] >= near:
             have[g] = 0
             if g == big:
@@ -327,7 +330,9 @@ def descend(
         order[0] = order[have[g]]
         _sift(order, work.labels[g], 0, have[g])
         label = work.labels[g, position[g]]
-        if last >= 0 and _same(work.labels[g, last], label, work.label_at[g, last], work.label_at[g, position[g]]):
+        if last >= 0 and _same(
+            work.labels[g, last], label, work.label_at[g, last], work.label_at[g, position[g]]
+        ):
             continue
         if numbers[6] > effort and found.best[case] < np.inf:
             close(lane, block, size, on, lanes, work, walk, numbers)

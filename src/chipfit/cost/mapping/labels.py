@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chipfit.cost.mapping.bound import CLASSES, Work, main_reach
+from chipfit.cost.mapping.bound import CLASSES, Work, both_orders, main_reach
 from chipfit.cost.mapping.lattice import Lattice
 from chipfit.cost.mapping.model import RELEVANT, Flags, Floats, Ints
 from chipfit.cost.mapping.plan import Plan
@@ -143,7 +143,7 @@ def consider(
         if runs >= 0 and o != runs and plan.allowed[g, runs]:
             continue
         if g == 0:
-            reach = main_reach(c, block, lane, plan.loopable, plan.allowed, work.slopes, lattice)
+            reach = main_reach(c, block, lane, plan.loopable, plan.allowed, plan.stays, work.slopes, lattice)
         else:
             reach = 1.0 * work.within[g - 1, c, lane, block]
         if reach == np.inf or (c >= 3 and _loops_here(o, block, blocks, lattice)):
@@ -248,7 +248,7 @@ def _known(g: int, i: int, plan: Plan, goal: Goal, work: Work) -> bool:
 
 @tight
 def _again(g: int, i: int, scale: float, work: Work) -> bool:
-    """Whether a label is as good in all that is still to come as one that was listed before; notes it otherwise.
+    """Whether a label is the same in all that is to come as one that was listed before; notes it otherwise.
 
     Of those before, some are forgotten. `scale`: of bounds.
     """
@@ -327,6 +327,7 @@ def spread(
     for c in range(CLASSES):
         o = c % 3
         first, visits_of = work.first[o, lane], lattice.visits[o]
+        either = both_orders(g, o, plan.allowed)
         for i in range(work.listed_at[c, 0, 9]):
             entry = work.listed[c, i]
             fixed, price = entry[0], entry[1]
@@ -344,6 +345,8 @@ def spread(
                 else:
                     further = 1.0 * rest[at]
                 numbers[6] += 1
+                if either and c < 3 and chosen[2] > 0 and chosen[0] + chosen[4] + chosen[5] > 0:
+                    further = np.inf
                 if further < np.inf:
                     visits = visits_of[at] if c < 3 else 1.0
                     energy = fixed + price * visits
@@ -379,7 +382,9 @@ def spread(
                             for d in range(8):
                                 where[2 + d] = work.listed_at[c, i, d]
                             old = memory and g > 0 and not dive
-                            old = old and (_known(g, slot, plan, goal, work) or _again(g, slot, rounded, work))
+                            old = old and (
+                                _known(g, slot, plan, goal, work) or _again(g, slot, rounded, work)
+                            )
                             if not dive and not old:
                                 have += 1
                 if g == 0:
@@ -387,7 +392,7 @@ def spread(
                 d = 0
                 while d < 8:
                     vary = plan.loopable[g, d] and lattice.many[d] > 1
-                    if RELEVANT[o, d] == 1 and (c >= 3 or not plan.allowed[g, o]):
+                    if not plan.stays[g, o, d] or (c >= 3 and RELEVANT[o, d] == 1):
                         vary = False
                     if vary:
                         low = digits[d]

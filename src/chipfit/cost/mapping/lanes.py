@@ -17,16 +17,16 @@ from chipfit.jit import inner, lean
 class Lanes(NamedTuple):
     """Lanes in arrays.
 
-    The fields of `plan.Plan`, `nest.Chip` and `pricing.Goal`, those that differ among lanes with an axis more,
-    which is the first: `link` to `complete` of plans, `holds` to `scalars` of chips, `cap` to `words` of goals.
-    `access` is `Chip.price`. Then what is a lane's own:
+    The fields of `plan.Plan`, `nest.Chip` and `pricing.Goal`, those that differ among lanes with an axis
+    more, which is the first: `link` to `complete` of plans, `holds` to `scalars` of chips, `cap` to `words`
+    of goals. `access` is `Chip.price`. Then what is a lane's own:
 
-    case: its case (lanes). base: energy that every mapping takes (J) (lanes).
-    inside: links to the datapath, as `pricing.price_inside`: [lane, way, energy | cycles]; waiting: [lane, way, :].
+    case: its case (lanes). base: energy that every mapping takes (J) (lanes). inside: links to the
+    datapath, as `pricing.price_inside`: [lane, way, energy | cycles]; waiting: [lane, way, :].
     least, whole, saved: of these links the least energy of all ways, the least without what copies save, and
         the most that they save for each copy (lanes). fastest: least cycles of all ways.
-    even: whether all tiles divide their bounds. steady: whether, besides, one more copy of a sum never takes less
-        than it saves.
+    even: whether all tiles divide their bounds. steady: whether, besides, one more copy of a sum never
+        takes less than it saves.
     """
 
     stage_group: Ints
@@ -35,6 +35,7 @@ class Lanes(NamedTuple):
     may: Flags
     loopable: Flags
     allowed: Flags
+    stays: Flags
     most_copies: Floats
     drains: float
     link: Ints
@@ -87,6 +88,7 @@ def lane_plan(lanes: Lanes, lane: int) -> Plan:
         lanes.may,
         lanes.loopable,
         lanes.allowed,
+        lanes.stays,
         lanes.link[lane],
         lanes.price[lane],
         lanes.main_words[lane],

@@ -15,7 +15,6 @@ from chipfit.errors import MappingError
 from chipfit.jit import inner, lean
 from chipfit.workload.network import Loops
 
-
 #: Dimensions from that whose sizes run fastest to the slowest: those of few cuts first, so that sweeps along
 #: the others have long runs.
 FASTEST = (6, 7, 3, 2, 4, 5, 1, 0)
@@ -38,8 +37,8 @@ class Lattice(NamedTuple):
         is ragged), how many blocks there are, index of its extent in `rows` and `columns`.
         by_block: [d, j] where those of block j start.
     block_of, extent_of: [d, i, f] the same for tile i and f processing elements, or -1.
-    short: [tile | its multiple, :] all pairs along dimensions of steps below SHORT, of the largest tiles first;
-        short_from: [d] where those of a dimension start (9).
+    short: [tile | its multiple, :] all pairs along dimensions of steps below SHORT, of the largest tiles
+        first; short_from: [d] where those of a dimension start (9).
     at: [d, i] index of the size of tile i (8, tiles).
     visits: [t, i] how often loops outside tile i that tensor t does not depend on step (3, tiles).
     elements: [input | weight | output, i] in tile i (3, tiles).

@@ -94,7 +94,14 @@ def find(
         streamed_energy_j=streamed_energy_j, label=label, most_cycles=most_cycles, hint=hint,
     )  # fmt: skip
     (answer,) = find_all(
-        loops, target, (case,), objective=objective, space=space, rules=rules, effort=effort, tolerance=tolerance
+        loops,
+        target,
+        (case,),
+        objective=objective,
+        space=space,
+        rules=rules,
+        effort=effort,
+        tolerance=tolerance,
     )
     return answer
 
@@ -234,9 +241,7 @@ class _Problem:
         at_once = max(1, _ENTRIES // (len(lattice.hull) * len(ways_to_hold(self.target))))
         for start in range(0, len(self.cases), at_once):
             cases = self.cases[start : start + at_once]
-            settings = [
-                settings_of(self.target, case.widths, rules, self._traffic_alone) for case in cases
-            ]
+            settings = [settings_of(self.target, case.widths, rules, self._traffic_alone) for case in cases]
             goals = [self._goal(case, s[0].chip, lattice) for case, s in zip(cases, settings, strict=True)]
             timed = any(goal.timed for goal in goals)
             exact = not rules.slides and not (rules.fills and timed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from chipfit.cost.mapping.model import RELEVANT, Flags, Floats, Holds, Ints
+from chipfit.cost.mapping.model import INPUT, POSITION, RELEVANT, Flags, Floats, Holds, Ints
 from chipfit.hardware.target import TENSORS, Array, Target
 from chipfit.workload.network import DIMENSIONS
 
@@ -67,6 +67,8 @@ class Plan(NamedTuple):
     sides: [group, rows | columns] of the array below, (1, 1) if none. may: [group, row | column, d]
         whether a side may unroll a dimension.
     loopable: [group, d] whether a memory may loop over it. allowed: [group, t] stationary tensors.
+    stays: [group, t, d] whether a tensor may stay where the memory loops over a dimension: any if it is allowed,
+        else, of those it depends on, such as are further out than the others in the order of one that is.
     link: [l, tensor | step | parent group | to the datapath | hull of the block | whether its parent's words
         wait for an array further out] (links, 6).
     price: [l, parent write (operands: read) | parent read (operands: 0) | child read | child write | hop
@@ -92,6 +94,7 @@ class Plan(NamedTuple):
     may: Flags
     loopable: Flags
     allowed: Flags
+    stays: Flags
     link: Ints
     price: Floats
     main_words: Floats
@@ -118,7 +121,8 @@ def _stage_groups(parts: tuple[Stage, ...]) -> list[int]:
 class Skeleton:
     """The parts of a plan that depend on the target alone, those fields of `Plan`, and links that are known.
 
-    `copies`: [group, t] most copies by an array, its elements if it may unroll a dimension that the tensor lacks.
+    `copies`: [group, t] most copies by an array, its elements if it may unroll a dimension that the tensor
+    lacks.
     """
 
     shared: dict[str, Ints | Flags | Floats]
@@ -167,9 +171,21 @@ def skeleton(target: Target) -> Skeleton:
         "may": may,
         "loopable": loopable,
         "allowed": allowed,
+        "stays": np.array([[_stays(t, of_group) for t in range(3)] for of_group in allowed]),
         "most_copies": np.array([float(copies[:g, 2].prod()) for g in range(groups + 1)]),
     }
     return Skeleton(shared=shared, parts=parts, copies=copies)
+
+
+def _stays(t: int, allowed: Flags) -> Flags:
+    """`Plan.stays` of a tensor in a group."""
+    free = RELEVANT[t] == 0
+    if allowed[t]:
+        return np.ones_like(free)
+    found = free.copy()
+    for order in np.flatnonzero(allowed):
+        found |= POSITION[order] < POSITION[order][free].min()
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,11 +315,14 @@ def _links(
                 price[3], price[0] = price[3] + price[0], 0.0
         behind = any(elements[g] > 1 for g in range(parent, step))
         behind = behind or bool(h > 0 and parent < step and made.price[3, h] > 0)
-        discount, waits = [1.0] * (groups + 1), ()
+        discount, waits, exact = [1.0] * (groups + 1), (), True
         if behind:
             for g in range(parent + 1, groups + 1):
                 discount[g] = float(copies[parent:g, t].prod())
-            waits = tuple((g, float(hop[last[g]] * at_parent * made.union)) for g in range(parent, step))
+            # How much of the input passes an array further out is not known where only identical tiles are shared.
+            known = made.union or t != INPUT
+            waits = tuple((g, float(hop[last[g]] * at_parent * known)) for g in range(parent, step))
+            exact = known or all(hop[last[g]] == 0 for g in range(parent, step))
         hull = made.union and parts[c - 1].array is not None
         slow = [0.0] * 6
         if made.price[3, h] > 0:
@@ -317,7 +336,7 @@ def _links(
         if h == 0 and not behind:
             slow[2], slow[5], slow[0], slow[3] = slow[0], slow[3], 0.0, 0.0
         beside = parent > step or (h == 0 and behind)
-        complete = not beside or slow[0] == slow[1] == 0.0
+        complete = exact and (not beside or slow[0] == slow[1] == 0.0)
         if h > 0 and limited[parent] != h:
             slow[0] = slow[3] = 0.0
         yield _Link(

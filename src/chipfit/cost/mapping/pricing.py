@@ -295,7 +295,8 @@ def cut() -> Cut:
 def price_inside(plan: Plan, lattice: Lattice, inside: Ints, cut: Cut, cost: Floats, waiting: Floats) -> None:
     """The links to the datapath, for every way to unroll below the innermost memory.
 
-    `cost`: filled with [way, energy | cycles]; `waiting`: with what `resolve` updates, [way, :]. `cut`: scratch.
+    `cost`: filled with [way, energy | cycles]; `waiting`: with what `resolve` updates, [way, :]. `cut`:
+    scratch.
     """
     g = plan.last_stage.shape[0] - 1
     tile, extent, blocks, priced = cut.tile, cut.extent, cut.blocks, cut.priced

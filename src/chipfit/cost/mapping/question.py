@@ -32,8 +32,8 @@ _PROBES = 4
 class Question:
     """A lane for every case and every way to hold tensors.
 
-    `settings` are those of each case, `scalars` as `Chip.scalars`. `lanes` and `work` are for groups of memories;
-    where there is only the main memory, they are not used.
+    `settings` are those of each case, `scalars` as `Chip.scalars`. `lanes` and `work` are for groups of
+    memories; where there is only the main memory, they are not used.
     """
 
     settings: Sequence[Sequence[Setting]]
@@ -96,11 +96,12 @@ class Question:
 
     def _best_first(self, on: np.ndarray, probes: int) -> None:
         lanes, plan, work = self.lanes, self.settings[0][0].plan, self.work
+        assert self.inner is not None, "there are groups of memories"
         ways, many = self.ways
         search.best_first(
-            lanes, self.lattice, self.inner, self.tables, ways[-1, : many[-1]], ways, many, on, self.slack, probes, self.effort,
-            self.found, work, walk.walk_of(len(lanes.case)), pricing.cut(),
-            labels.steps_of(self.groups, int(plan.sides[self.groups - 2, 0])), 
+            lanes, self.lattice, self.inner, self.tables, ways[-1, : many[-1]], ways, many, on, self.slack,
+            probes, self.effort, self.found, work, walk.walk_of(len(lanes.case)), pricing.cut(),
+            labels.steps_of(self.groups, int(plan.sides[self.groups - 2, 0])),
             np.zeros((3, 2), np.float32), np.zeros(3), np.zeros(len(self.found.reached)),
         )  # fmt: skip
 
@@ -118,7 +119,11 @@ class Question:
             price[3] = made.chip.price[3]
             timed = [
                 [
-                    Setting(holds=one.holds, chip=one.chip, plan=plan_of(target, one.chip._replace(price=price), one.holds))
+                    Setting(
+                        holds=one.holds,
+                        chip=one.chip,
+                        plan=plan_of(target, one.chip._replace(price=price), one.holds),
+                    )
                     for one in settings
                 ]
                 for settings in self.settings
@@ -146,7 +151,9 @@ class Question:
         """What the search found for a case; without stages, elements are not split among rows and columns."""
         found, cases = self.found, len(self.settings)
         sides = [
-            (tuple(int(f) for f in row), _ONES) if parts is None else split(tuple(int(f) for f in row), parts[i].array)
+            (tuple(int(f) for f in row), _ONES)
+            if parts is None
+            else split(tuple(int(f) for f in row), parts[i].array)
             for i, row in enumerate(found.factors[case])
         ]
         return Mapping(
@@ -217,6 +224,7 @@ def lanes_of(
         may=plan.may,
         loopable=plan.loopable,
         allowed=plan.allowed,
+        stays=plan.stays,
         most_copies=plan.most_copies,
         drains=plan.drains,
         link=plans("link", -1),
@@ -330,7 +338,7 @@ def split(factors: tuple[int, ...], array: Array | None) -> tuple[tuple[int, ...
     raise AssertionError(f"{factors} do not fit {array}")
 
 
-_LISTED, _LABELS, _PAST = 4096, 16384, 4096
+_LISTED, _LABELS, _PAST = 4096, 16384, 16384
 
 
 _scratch = threading.local()

@@ -85,8 +85,12 @@ def best_first(
         effort: candidates looked at after which a lane gives up; a whole mapping counts as `descend.LEAF`.
         found: the scores that are to be beaten; filled.
         work: bounds, as `prepare_bounds` left them.
-        walk: scratch. cut: scratch, new for each search. steps: likewise.
-        amounts: scratch (3, 2). times: scratch (3). filled: scratch (cases).
+        walk: scratch.
+        cut: scratch, new for each search.
+        steps: likewise.
+        amounts: scratch (3, 2).
+        times: scratch (3).
+        filled: scratch (cases).
     """
     groups = lanes.last_stage.shape[0]
     big = groups - 2
@@ -134,7 +138,7 @@ def best_first(
     for i in range(tiles):
         at_work = min(iterations_of(i, lattice), 1.0 * elements) * work.fans[big, i]
         work.cycles[i] = lanes.fastest / at_work
-    turn = -1
+    turn, likely = -1, -1
     while True:
         # What is looked at: one lane after the other, case by case, or all at once.
         turn += 1
@@ -344,7 +348,9 @@ def best_first(
                                     cycles = max(cycles, 1.0 * work.floor[lane, block])
                                     best = found.best[lanes.case[lane]]
                                     limit[p, k] = limit_of(lane, best, cycles, lanes, work, walk)
-                    hits = marked(index, amounts, most_sums, staying_sums, loops_here, n, limit, inner_part, walk)
+                    hits = marked(
+                        index, amounts, most_sums, staying_sums, loops_here, n, limit, inner_part, walk
+                    )
                     if hits > 0 and big > 0:
                         for t in range(3):
                             times[t] = hull_of_tiles / lattice.hull[block] if t == INPUT else 1.0
@@ -383,8 +389,8 @@ def best_first(
                         continue
                     before = found.reached[lanes.case[lane]]
                     descend(
-                        lane, use, block, size, active, inside, ways, many, slack, effort, dive, finished, memory,
-                        on, lanes, lattice, tables, found, work, walk, cut, steps,
+                        lane, use, block, size, active, inside, ways, many, slack, effort, dive, finished,
+                        memory, on, lanes, lattice, tables, found, work, walk, cut, steps,
                     )  # fmt: skip
                     if found.reached[lanes.case[lane]] < before:
                         fill_near(only, on, found.best, lanes, work, walk)

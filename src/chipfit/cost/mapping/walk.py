@@ -1,7 +1,7 @@
 """The walk over cuts of a block, which lanes share: which of them a cut may be of use to; see `bound`.
 
-Lanes that look at a block have a place each, and places stand in parts of `WIDTH`: loops over a part that write
-nothing are made into instructions that work on several lanes at once.
+Lanes that look at a block have a place each, and places stand in parts of `WIDTH`: loops over a part that
+write nothing are made into instructions that work on several lanes at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from chipfit.cost.mapping.bound import Inner, Work, main_reach
 from chipfit.cost.mapping.lanes import Lanes, lane_goal
 from chipfit.cost.mapping.lattice import Lattice
-from chipfit.cost.mapping.model import ENERGY, INPUT, LATENCY, RELEVANT, Flags, Floats, Ints, Singles
+from chipfit.cost.mapping.model import EDP, ENERGY, INPUT, LATENCY, Flags, Floats, Ints, Singles
 from chipfit.cost.mapping.pricing import Goal
 from chipfit.jit import inner
 
@@ -33,18 +33,21 @@ _FINE, _PRICES = 4, 80
 class Walk(NamedTuple):
     """Scratch of the walk, and what lanes have of their own at a block.
 
-    lane: of each place. slopes: [part, t, of blocks | of tiles, place] as in `Work`. reach: [part, t, whether loops
-    must step here, place] `Work.within`, the better of both; beyond: [part, t, place] that of reuse that runs on
-    outwards. limit: [part, place] what a cut must stay below, less what all cuts take; spared: [part, place] what
-    it may be more for each copy of sums. within: `limit` at the processing elements of a whole cut.
-    hit: [part, place] whether a cut stays below it. better, prices: scratch [part, place].
-    alive: [dimensions that are cut, :] parts that have a lane which the cut so far may be of use to; many: how many.
-    staying: [t, price, part, place] the least of tensor t, stationary here, and of all further out, by the price of a
-        visit in steps of `_FINE`; stamp: [t, price, part] of which block. fresh, turns, digits: scratch.
+    lane: of each place. slopes: [part, t, of blocks | of tiles, place] as in `Work`. reach: [part, t,
+    whether loops must step here, place] `Work.within`, the better of both; beyond: [part, t, place] that of
+    reuse that runs on outwards. limit: [part, place] what a cut must stay below, less what all cuts take;
+    spared: [part, place] what it may be more for each copy of sums. within: `limit` at the processing
+    elements of a whole cut. hit: [part, place] whether a cut stays below it. better, prices: scratch [part,
+    place]. alive: [dimensions that are cut, :] parts that have a lane which the cut so far may be of use
+    to; many: how many.
+    staying: [t, price, part, place] the least of tensor t, stationary here, and of all further out, by the
+        price of a visit in steps of `_FINE`; stamp: [t, price, part] of which block. fresh, turns, digits:
+        scratch.
     cuts: [cut, pair of each dimension | index of the tile]. uses: [use, cut | next use of the lane].
     head, tail: [place] first and last use, or -1. counts: cuts, uses, blocks.
-    near: [lane] the best with what rounding may add, infinite below where a lane is not looked at; credit: [lane] all
-        that bounds may subtract (J); always: [lane] what every mapping takes (J).
+    near: [lane] the best with what rounding may add, infinite below where a lane is not looked at; credit:
+        [lane] all that bounds may subtract (J), margin: what that is worth in a score; always: [lane] what
+        every mapping takes (J).
     """
 
     lane: Ints
@@ -71,6 +74,7 @@ class Walk(NamedTuple):
     counts: Ints
     near: Floats
     credit: Floats
+    margin: Floats
     always: Floats
 
 
@@ -106,14 +110,15 @@ def walk_of(lanes: int) -> Walk:
         counts=np.zeros(3, np.int64),
         near=np.zeros(lanes),
         credit=np.zeros(lanes),
+        margin=np.zeros(lanes),
         always=np.zeros(lanes),
     )
 
 
 @inner
-def rounded(best: float, credit: float) -> float:
+def rounded(best: float, margin: float) -> float:
     """What a bound must be below to be worth a look: the best, and what rounding may add."""
-    return best * (1.0 + LOOSE) + LOOSE * credit
+    return best * (1.0 + LOOSE) + LOOSE * margin
 
 
 @inner
@@ -138,12 +143,20 @@ def fill_near(only: int, on: Flags, best: Floats, lanes: Lanes, work: Work, walk
     """Fill `near`, `credit` and `always` for all lanes that are on, or only one if it is not -1."""
     for lane in range(lanes.case.shape[0]):
         always = lanes.base[lane] + lanes.whole[lane]
-        credit = always
+        credit = abs(lanes.base[lane]) + abs(lanes.whole[lane])
         for g in range(work.spared.shape[0]):
             credit += work.spared[g, lane, 0] + work.spared[g, lane, 1]
-        walk.credit[lane], walk.always[lane], walk.near[lane] = credit, always, -np.inf
+        score = best[lanes.case[lane]]
+        margin = credit
+        if lanes.kind == LATENCY:
+            margin = lanes.tie * credit
+        elif lanes.kind == EDP:  # times the most cycles that are of interest
+            energy = max(always + work.lowest[lane], 1e-3 * credit)
+            margin = score / energy * credit if energy > 0 and score < np.inf else 0.0
+        walk.credit[lane], walk.margin[lane] = credit, margin
+        walk.always[lane], walk.near[lane] = always, -np.inf
         if on[lane] and (only < 0 or only == lane):
-            near = rounded(best[lanes.case[lane]], credit)
+            near = rounded(score, margin)
             if lanes.kind != ENERGY or always + work.lowest[lane] < near:
                 walk.near[lane] = near
 
@@ -184,7 +197,7 @@ def take_place(
             walk.beyond[p, t, k] = beyond
         else:
             walk.reach[p, t, 0, k] = main_reach(
-                t, block, lane, lanes.loopable, lanes.allowed, work.slopes, lattice
+                t, block, lane, lanes.loopable, lanes.allowed, lanes.stays, work.slopes, lattice
             )
             walk.reach[p, t, 1, k] = walk.reach[p, t, 0, k]
 
@@ -205,12 +218,9 @@ def survivors(
 ) -> int:
     """How many parts have a lane that a cut may be of use to, as far as it is known; lists them in `alive`.
 
-    Args:
-        depth: dimensions that were cut before.
-        amounts: [t, of blocks | of tiles] visits times elements.
-        sums: most copies of sums; staying_sums: if the output is stationary.
-        loops_here: [t, depth + 1] whether loops must step here.
-        slopes, reach, limit, spared, alive, many: of `Walk`, one by one: handing it on takes time.
+    `depth` dimensions were cut before. `amounts`: [t, of blocks | of tiles] visits times elements; `sums`: most
+    copies of sums, `staying_sums`: if the output is stationary; `loops_here`: [t, depth + 1] whether loops must
+    step here. The rest is of `Walk`, one by one, because handing it on takes time.
     """
     # Of a length that is not known beforehand, or it would not be made into such instructions.
     width = limit.shape[1]
@@ -313,9 +323,7 @@ def _fill_staying(
                 found[p, k] = value if value < found[p, k] else found[p, k]
         d = 0
         while d < 8:
-            vary = lanes.loopable[g, d] and lattice.many[d] > 1
-            if RELEVANT[o, d] == 1 and not lanes.allowed[g, o]:
-                vary = False
+            vary = lanes.loopable[g, d] and lattice.many[d] > 1 and lanes.stays[g, o, d]
             if vary:
                 low = digits[d]
                 turns[d] += 1
@@ -346,13 +354,7 @@ def refined(
 ) -> int:
     """As `marked`, of those that are, with the true price of a visit.
 
-    Args:
-        block: what is cut.
-        amounts, sums, loops_here, n, limit, walk: as `marked`.
-        times: what tiles of each tensor take in a visit, over what they take without copies.
-        lanes: the target.
-        lattice: the tiles.
-        work: bounds.
+    `times`: what tiles of each tensor take in a visit, over what they take without copies; the rest as `marked`.
     """
     copies = np.float32(sums)
     for q in range(walk.many[n]):
