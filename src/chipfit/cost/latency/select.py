@@ -6,12 +6,9 @@ import numpy as np
 
 from chipfit.cost.latency.prior import Prior
 
-#: Scale of each part where samples are chosen: source devices have no say, so that the choice needs none;
-#: the small parts have more than a fit gives them, so that nothing goes unseen.
-SCALES = (1.0, 0.0, 0.4, 0.15)
 #: Noise that is expected, over the mean variance of a network.
 NOISE = 0.1
-#: One sample of so many is any network, by chance: the most telling ones are extreme, and how far off
+#: One sample of so many is drawn by chance: the most telling networks are extreme, and how far off
 #: a device is on extreme networks does not say how far off it is on the usual ones.
 BY_CHANCE = 5
 
@@ -27,7 +24,8 @@ def select(
     """Networks to measure next, the most telling first.
 
     Each is the one whose latency is least certain given those before it, which greedily makes the
-    determinant of their covariance the largest (D-optimality); but every `BY_CHANCE`-th is drawn.
+    determinant of their covariance the largest (D-optimality); but every `BY_CHANCE`-th is drawn, each
+    from another of equal parts of the candidates, in the order of the feature that differs most.
 
     Args:
         known: of the space.
@@ -38,20 +36,24 @@ def select(
     """
     draws = rng or np.random.default_rng(0)
     pool = np.arange(len(known)) if candidates is None else np.asarray(candidates)
-    features = np.concatenate([np.sqrt(s) * p for s, p in zip(SCALES, known.parts, strict=True)], axis=1)
     before = np.zeros(0, dtype=int) if measured is None else np.asarray(measured)
     rows = np.concatenate([before, pool])
-    features = features[rows]
+    features = known.features[rows]
     variance = (features**2).sum(1)
     noise = NOISE * float(variance.mean())
     factor = np.zeros((len(rows), len(before) + samples))
     taken = np.isin(rows, before)
     chosen: list[int] = []
+    by_chance = [len(before) + i for i in range(samples) if (len(before) + i + 1) % BY_CHANCE == 0]
+    turns = dict(zip(by_chance, draws.permutation(len(by_chance)).tolist(), strict=True))
+    ranks = np.argsort(np.argsort(features[:, np.argmax(features.var(0))], kind="stable"))
+    stratum = ranks * len(turns) // len(rows)
     for step in range(len(before) + samples):
         if step < len(before):
             place = step
-        elif (step + 1) % BY_CHANCE == 0:
-            place = int(draws.choice(np.flatnonzero(~taken)))
+        elif step in turns:
+            free = np.flatnonzero(~taken & (stratum == turns[step]))
+            place = int(draws.choice(free if len(free) else np.flatnonzero(~taken)))
         else:
             place = int(np.argmax(np.where(taken, -np.inf, variance)))
         column = features @ features[place] - factor[:, :step] @ factor[place, :step]
