@@ -67,22 +67,6 @@ def test_every_fifth_is_drawn():
     assert draws[0][5:9].tolist() == greedy_by_determinants(features, 4, draws[0][:5].tolist())
 
 
-def test_what_is_drawn_is_of_another_part_of_the_space_each_time():
-    # One feature differs most: of 12 samples 2 are drawn, one of the lower half of it and one of the upper.
-    features = np.concatenate([10 * np.arange(-50, 50)[:, None], RNG.standard_normal((100, 2))], axis=1)
-    lower = set()
-    for seed in range(8):
-        drawn = select(prior_of(features), 12, rng=np.random.default_rng(seed))[[4, 9]]
-        assert sorted(features[drawn, 0] >= 0) == [False, True]
-        lower |= {int(row) for row in drawn if features[row, 0] < 0}
-    assert len(lower) > 4
-
-
-def test_if_a_part_is_measured_already_others_are_drawn_from():
-    features = np.concatenate([10 * np.arange(12)[:, None], RNG.standard_normal((12, 2))], axis=1)
-    assert sorted(select(prior_of(features), 12)) == list(range(12))
-
-
 def test_the_same_are_chosen_each_time():
     known = prior_of(RNG.standard_normal((50, 4)))
     assert select(known, 12).tolist() == select(known, 12).tolist()

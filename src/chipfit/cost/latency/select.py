@@ -24,8 +24,7 @@ def select(
     """Networks to measure next, the most telling first.
 
     Each is the one whose latency is least certain given those before it, which greedily makes the
-    determinant of their covariance the largest (D-optimality); but every `BY_CHANCE`-th is drawn, each
-    from another of equal parts of the candidates, in the order of the feature that differs most.
+    determinant of their covariance the largest (D-optimality); but every `BY_CHANCE`-th is drawn.
 
     Args:
         known: of the space.
@@ -44,16 +43,11 @@ def select(
     factor = np.zeros((len(rows), len(before) + samples))
     taken = np.isin(rows, before)
     chosen: list[int] = []
-    by_chance = [len(before) + i for i in range(samples) if (len(before) + i + 1) % BY_CHANCE == 0]
-    turns = dict(zip(by_chance, draws.permutation(len(by_chance)).tolist(), strict=True))
-    ranks = np.argsort(np.argsort(features[:, np.argmax(features.var(0))], kind="stable"))
-    stratum = ranks * len(turns) // len(rows)
     for step in range(len(before) + samples):
         if step < len(before):
             place = step
-        elif step in turns:
-            free = np.flatnonzero(~taken & (stratum == turns[step]))
-            place = int(draws.choice(free if len(free) else np.flatnonzero(~taken)))
+        elif (step + 1) % BY_CHANCE == 0:
+            place = int(draws.choice(np.flatnonzero(~taken)))
         else:
             place = int(np.argmax(np.where(taken, -np.inf, variance)))
         column = features @ features[place] - factor[:, :step] @ factor[place, :step]
