@@ -173,7 +173,7 @@ def trial(encoder, measured, believed, latency_ms, seed):
     rng = np.random.default_rng(seed)
     some = np.sort(rng.permutation(len(measured))[: max(30, int(0.8 * len(measured)))])
     chosen = select(believed, 20, candidates=some, rng=rng)
-    device = Device("host", encoder, measured.take(chosen), latency_ms[chosen])
+    device = Device("host", encoder, measured.take(chosen), latency_ms[chosen], believed.usual(chosen))
     rest = np.setdiff1d(np.arange(len(measured)), chosen)
     truth, others = latency_ms[rest], measured.take(rest)
     inside = []

@@ -54,6 +54,7 @@ def test_the_file_predicts_what_the_space_does(device, space, truth, rows):
     mean, deviation = device.moments(space)
     np.testing.assert_allclose(mean, inference.fit.mean(cross), rtol=2e-3)
     np.testing.assert_allclose(deviation, inference.deviation(cross, diagonal), rtol=0.05)
+    np.testing.assert_allclose(device.usual, known.usual(rows), rtol=0.02)
 
 
 def test_a_device_is_read_back_as_it_was_written(device, space, tmp_path):
@@ -100,6 +101,7 @@ def test_the_document_names_what_was_predicted(device, space):
         (lambda d: d.pop("kernels"), "the device is damaged: no key 'kernels'"),
         (lambda d: d["latency_ms"].pop(), "damaged: 'latency_ms' must have one positive number a network"),
         (lambda d: d["simulated"][0].pop(), "the device is damaged"),
+        (lambda d: d["usual"].pop(), "damaged: 'usual' must have one positive number a network"),
         (lambda d: d["latency_ms"].__setitem__(0, -1.0), "must have one positive number a network"),
     ],
 )  # fmt: skip
@@ -108,6 +110,12 @@ def test_a_damaged_file_is_said_to_be_damaged(device, change, message):
     change(data)
     with pytest.raises(MeasurementError, match=message):
         Device.from_json(data)
+
+
+def test_in_a_file_of_before_all_samples_count_alike(device):
+    data = device.to_json()
+    del data["usual"]
+    assert (Device.from_json(data).usual == 1).all()
 
 
 def test_a_file_that_is_no_device_is_refused(tmp_path):

@@ -123,10 +123,11 @@ def test_a_device_that_goes_the_other_way_is_not_alike():
 
 def test_deviations_are_scaled_by_what_the_samples_say():
     latency_ms = LATENCY_MS[:20] + RNG.normal(0, 0.2, 20)
-    found = infer(FEATURES[:20] * np.sqrt(6), parts(FEATURES[:20], FEATURES[:20]), latency_ms)
+    usual = np.linspace(0.5, 1.5, 20)
+    found = infer(FEATURES[:20] * np.sqrt(6), parts(FEATURES[:20], FEATURES[:20]), latency_ms, usual)
     assert found.weights.sum() == pytest.approx(1)
     said = found.fit.left_out_variances
-    assert found.scale == scale(latency_ms - found.fit.left_out_ms, said)
+    assert found.scale == scale(latency_ms - found.fit.left_out_ms, said, usual)
     cross, diagonal = parts(FEATURES[20:], FEATURES[:20]), np.ones((4, 20))
     expected = found.scale * deviations(found.fit.variances(cross, diagonal))
     np.testing.assert_allclose(found.deviation(cross, diagonal), expected)

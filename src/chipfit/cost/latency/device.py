@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from chipfit.cost.latency.devices import Fleet
-from chipfit.cost.latency.interval import deviations, probability_below, widths
+from chipfit.cost.latency.interval import deviations, probability_below, usual, widths
 from chipfit.cost.latency.kernels import Kernel, KernelTable
 from chipfit.cost.latency.measurements import Measurements
+from chipfit.cost.latency.prior import scaled, standing
 from chipfit.cost.latency.process import Inference, infer
 from chipfit.cost.latency.space import Space, Way, check_differs
 from chipfit.errors import MeasurementError
@@ -83,6 +84,15 @@ class Encoder:
         )
         return simulated, analytic, self._choices(networks)
 
+    def usual(self, networks: Space, space: Space) -> np.ndarray:
+        """How usual some networks are in the space, as `interval.usual` has it."""
+        return usual(self._features(networks), self._features(space.take(standing(len(space)))))
+
+    def _features(self, networks: Space) -> np.ndarray:
+        simulated, analytic, choices = self.encode(networks)
+        nothing = np.zeros((len(networks), 0))
+        return scaled((simulated / np.sqrt(simulated.shape[1]), nothing, analytic, choices))
+
     def _choices(self, networks: Space) -> np.ndarray:
         """Choices less how often each is made; those of other networks than the space's count nothing."""
         places = 1 + max((place for place, _ in self.choices), default=-1)
@@ -138,6 +148,7 @@ class Device:
         encoder: how the space looks that the networks are of.
         measured: the measured networks.
         latency_ms: what each took.
+        usual: how usual each is in the space, as `Encoder.usual` has it.
         sources: devices that may treat networks alike; the measured networks say how much they do.
     """
 
@@ -145,6 +156,7 @@ class Device:
     encoder: Encoder
     measured: Space
     latency_ms: np.ndarray
+    usual: np.ndarray
     sources: tuple[Source, ...] = ()
 
     @cached_property
@@ -170,7 +182,7 @@ class Device:
         """What the measured networks say."""
         gram = np.stack([part @ part.T for part in self._parts])
         gram[0] /= self.simulated.shape[1]
-        return infer(self.simulated, gram, self.latency_ms)
+        return infer(self.simulated, gram, self.latency_ms, self.usual)
 
     def predict(self, networks: Space, *, share: float = 0.9, budget_ms: float | None = None) -> Prediction:
         """What other networks take, and how surely.
@@ -223,6 +235,7 @@ class Device:
                 for w in self.measured.ways
             ],
             "latency_ms": self.latency_ms.tolist(),
+            "usual": self.usual.tolist(),
             "sources": [
                 {"device": s.device.to_json(), "mean_ms": s.mean_ms, "spread_ms": s.spread_ms}
                 for s in self.sources
@@ -272,6 +285,10 @@ def _device(cls: type[Device], data: Mapping[str, Any]) -> Device:
     simulated = np.array(data["simulated"], dtype=np.float64)
     if latency_ms.shape != (count,) or not (np.isfinite(latency_ms) & (latency_ms > 0)).all():
         raise ValueError("'latency_ms' must have one positive number a network")
+    # Files that were written before have none: all networks count alike.
+    usual = np.array(data.get("usual", np.ones(count)), dtype=np.float64)
+    if usual.shape != (count,) or not (np.isfinite(usual) & (usual > 0)).all():
+        raise ValueError("'usual' must have one positive number a network")
     if simulated.shape != (2, fleet.devices) or not np.isfinite(simulated).all():
         raise ValueError(f"'simulated' must have two rows of {fleet.devices} numbers")
     analytic = {str(name): (float(mean), float(spread)) for name, (mean, spread) in data["analytic"].items()}
@@ -281,7 +298,7 @@ def _device(cls: type[Device], data: Mapping[str, Any]) -> Device:
         for s in data["sources"]
     )
     encoder = Encoder(fleet, simulated, analytic, choices)
-    return cls(str(data["name"]), encoder, measured, latency_ms, sources)
+    return cls(str(data["name"]), encoder, measured, latency_ms, usual, sources)
 
 
 def _kernel(row: Sequence[Any]) -> Kernel:
@@ -334,7 +351,10 @@ def fit_device(
     if len(used) > MOST:
         used = np.sort(np.random.default_rng(0).permutation(used)[:MOST])
     encoder = Encoder.of(space, fleet or Fleet())
-    return Device(name, encoder, space.take(measurements.rows[used]), measurements.latency_ms[used], known)
+    measured = space.take(measurements.rows[used])
+    return Device(
+        name, encoder, measured, measurements.latency_ms[used], encoder.usual(measured, space), known
+    )
 
 
 def load_device(file: str | Path) -> Device:

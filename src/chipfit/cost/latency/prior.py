@@ -7,17 +7,24 @@ covariances; each is scaled so that the mean variance of its networks is 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from chipfit.cost.latency.devices import Fleet
+from chipfit.cost.latency.interval import usual
 from chipfit.cost.latency.process import Inference, infer
 from chipfit.cost.latency.space import Space, check_differs, one_hot
 
 #: Components of less variance than this, of the largest, are left out.
 _NEGLIGIBLE = 1e-6
+#: Scale of each part before anything is measured: source devices have no say, so that the choice of samples
+#: needs none; the small parts have more than a fit gives them, so that nothing goes unseen.
+SCALES = (1.0, 0.0, 0.4, 0.15)
+#: Networks that stand for the space.
+STANDING = 500
 #: Scales of the parts where a source device is completed.
 _USUAL = (1.0, 1.0, 0.1, 0.05)
 
@@ -42,6 +49,15 @@ class Prior:
         parts = [np.sqrt(scale) * part for scale, part in zip(_USUAL, self.parts, strict=True)]
         return np.concatenate([*parts, np.ones((len(self), 1))], axis=1)
 
+    @cached_property
+    def features(self) -> np.ndarray:
+        """Features of all parts as they count before anything is measured, shape (network, feature)."""
+        return scaled(self.parts)
+
+    def usual(self, rows: np.ndarray) -> np.ndarray:
+        """How usual some networks are in the space, as `interval.usual` has it."""
+        return usual(self.features[rows], self.features[standing(len(self))])
+
     def gram(self, rows: np.ndarray) -> np.ndarray:
         """Covariances of some networks with each other, shape (part, sample, sample)."""
         return np.stack([part[rows] @ part[rows].T for part in self.parts])
@@ -65,7 +81,7 @@ class Prior:
 
     def infer(self, rows: np.ndarray, latency_ms: np.ndarray) -> Inference:
         """The process given measured networks (ms)."""
-        return infer(self.simulated(rows), self.gram(rows), latency_ms)
+        return infer(self.simulated(rows), self.gram(rows), latency_ms, self.usual(rows))
 
     def covariances(
         self, rows: np.ndarray, weights: np.ndarray, networks: np.ndarray
@@ -102,6 +118,16 @@ def prior(space: Space, fleet: Fleet | None = None) -> Prior:
         centred -= centred.mean(0)
         choices = centred / np.sqrt((centred**2).sum(1).mean())
     return Prior((simulated, np.zeros((len(space), 0)), analytic, choices), loadings)
+
+
+def scaled(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Features of all parts, each by `SCALES`, side by side."""
+    return np.concatenate([np.sqrt(s) * part for s, part in zip(SCALES, parts, strict=True)], axis=1)
+
+
+def standing(networks: int) -> np.ndarray:
+    """Rows of networks that stand for a space of so many, evenly from the first to the last."""
+    return np.unique(np.linspace(0, networks - 1, min(STANDING, networks)).astype(int))
 
 
 def standardised(columns: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from chipfit.cost.latency.interval import deviations, scale
 PARTS = ("simulated devices", "source devices", "analytic costs", "choices")
 #: The grid: scales of each part, noise (variance), and the power of latency that noise grows with.
 _SCALES = ((0.1, 0.3, 1.0, 3.0), (0.0, 0.3, 1.0, 3.0), (0.0, 0.01, 0.05), (0.001, 0.01, 0.05))
-_NOISES, _POWERS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7, 1.5), (0.0, 1.0, 2.0)
+_NOISES, _POWERS = (0.0001, 0.0005, 0.002, 0.01, 0.03, 0.1, 0.3, 1.0), (0.0, 1.0, 2.0)
 #: Variance of the level, degrees of freedom of the noise, and how often samples are weighed again.
 _LEVEL, _FREEDOM, _ROUNDS = 2.0, 3.0, 3
 #: Samples above which only the best settings for some of them are tried, how many these are, and the most
@@ -255,7 +255,7 @@ class Inference:
         return self.scale * deviations(self.fit.variances(cross, diagonal))
 
 
-def infer(simulated: np.ndarray, gram: np.ndarray, latency_ms: np.ndarray) -> Inference:
+def infer(simulated: np.ndarray, gram: np.ndarray, latency_ms: np.ndarray, usual: np.ndarray) -> Inference:
     """The process given measured samples, and how far off it is on them.
 
     Args:
@@ -263,12 +263,13 @@ def infer(simulated: np.ndarray, gram: np.ndarray, latency_ms: np.ndarray) -> In
         gram: covariances of the samples, shape (part, sample, sample); those of the first part are of
             simulated devices that count alike.
         latency_ms: what was measured (ms), positive.
+        usual: how usual each sample is in its space (`interval.usual`), shape (sample,).
     """
     weights = likeness(simulated, latency_ms, fit(gram, latency_ms))
     gram = gram.copy()
     gram[0] = (simulated * weights) @ simulated.T
     found = fit(gram, latency_ms)
-    return Inference(weights, found, scale(latency_ms - found.left_out_ms, found.left_out_variances))
+    return Inference(weights, found, scale(latency_ms - found.left_out_ms, found.left_out_variances, usual))
 
 
 def _grid(gram: np.ndarray) -> np.ndarray:

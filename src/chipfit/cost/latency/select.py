@@ -6,12 +6,9 @@ import numpy as np
 
 from chipfit.cost.latency.prior import Prior
 
-#: Scale of each part where samples are chosen: source devices have no say, so that the choice needs none;
-#: the small parts have more than a fit gives them, so that nothing goes unseen.
-SCALES = (1.0, 0.0, 0.4, 0.15)
 #: Noise that is expected, over the mean variance of a network.
 NOISE = 0.1
-#: One sample of so many is any network, by chance: the most telling ones are extreme, and how far off
+#: One sample of so many is drawn by chance: the most telling networks are extreme, and how far off
 #: a device is on extreme networks does not say how far off it is on the usual ones.
 BY_CHANCE = 5
 
@@ -38,10 +35,9 @@ def select(
     """
     draws = rng or np.random.default_rng(0)
     pool = np.arange(len(known)) if candidates is None else np.asarray(candidates)
-    features = np.concatenate([np.sqrt(s) * p for s, p in zip(SCALES, known.parts, strict=True)], axis=1)
     before = np.zeros(0, dtype=int) if measured is None else np.asarray(measured)
     rows = np.concatenate([before, pool])
-    features = features[rows]
+    features = known.features[rows]
     variance = (features**2).sum(1)
     noise = NOISE * float(variance.mean())
     factor = np.zeros((len(rows), len(before) + samples))
