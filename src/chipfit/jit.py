@@ -1,12 +1,72 @@
-"""Functions that numba compiles: once on a machine, then kept on disk. When it begins to, the log says so."""
+"""Functions that numba compiles: once on a machine, then kept on disk. When it begins to, the log says so.
+
+Numba starts slowly, and the first compiled function of a process waits for most of it. So it is started here,
+without what takes long and is not needed: see `_collector_paused` and `_load_blas`.
+"""
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import logging
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from typing import Any
 
-import numba
-from numba.core import event
+
+@contextmanager
+def _collector_paused() -> Generator[None]:
+    """Look for no garbage meanwhile, nor among what was made meanwhile before the next full collection.
+
+    What numba makes as it starts stays, and is much: the collector would walk over it many times.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():  # what somebody froze stays frozen
+            gc.freeze()
+            gc.unfreeze()  # to the oldest generation
+        if was:
+            gc.enable()
+
+
+def _load_blas() -> None:
+    """Load the one module of SciPy that numba looks for as it starts, without all of SciPy's linear algebra.
+
+    By `import scipy.linalg.cython_blas` its package would be loaded too, which takes as long as numba itself.
+    The module is the very same, and whoever imports it or the package later gets them whole. But for an
+    attribute: `from scipy.linalg import cython_blas` finds the module, `scipy.linalg.cython_blas` does not.
+    """
+    name = "scipy.linalg.cython_blas"
+    if name in sys.modules or "scipy.linalg" in sys.modules:
+        return
+    import scipy  # sets paths of libraries where that is needed
+
+    spec = PathFinder.find_spec(name, [os.path.join(path, "linalg") for path in scipy.__path__])
+    if spec is None or spec.loader is None:
+        return  # SciPy keeps it elsewhere: numba finds it
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+
+with _collector_paused():
+    import numba
+    from numba.core import event
+    from numba.core.registry import cpu_target
+
+    _load_blas()
+    _context: Any = cpu_target.target_context
+    _context.refresh()  # as numba does before the first function
 
 _log = logging.getLogger(__name__)
 

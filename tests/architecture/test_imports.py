@@ -112,8 +112,8 @@ def test_nothing_is_unpickled_from_files():
 
 
 def loaded(program):
-    """The packages in memory after a program, in a process of its own."""
-    program += "\nimport sys; print(*{name.split('.')[0] for name in sys.modules})"
+    """The packages and modules in memory after a program, in a process of its own."""
+    program += "\nimport sys; print(*{n for name in sys.modules for n in (name, name.split('.')[0])})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -125,6 +125,31 @@ def test_importing_chipfit_loads_nothing_heavy():
 def test_the_cost_side_runs_without_torch():
     names = [name for name, _ in modules() if package(name) in LIGHT and name not in TORCH]
     assert "torch" not in loaded("\n".join(f"import {name}" for name in names))
+
+
+SEARCH = """
+from chipfit.cost.mapping.mapper import find
+from chipfit.cost.mapping.model import Widths
+from chipfit.hardware.load import load_target
+from chipfit.workload.network import Loops
+find(Loops(K=4, C=4, P=4, Q=4), load_target("eye3"), Widths(input=16, weight=16, output=16, partial_sum=16))
+"""
+
+
+def test_a_search_loads_nothing_that_it_does_not_use():
+    heavy = {"torch", "pandas", "onnx", "onnxruntime", "rich", "typer", "joblib", "jaxtyping"}
+    assert loaded(SEARCH) & {*heavy, "scipy.linalg", "scipy.optimize", "scipy.sparse"} == set()
+
+
+def test_an_answer_from_the_disk_loads_no_compiler():
+    program = """
+from chipfit.cost.mapping.analytical import Analytical
+from chipfit.hardware.load import load_target
+from chipfit.workload.library import load
+Analytical().estimate(load("lenet5"), load_target("eye3"))
+"""
+    loaded(program)  # now it is there
+    assert loaded(program) & {"numba", "llvmlite", "scipy", "jaxtyping", "torch"} == set()
 
 
 @pytest.mark.parametrize("name", [name for name, _ in modules()])

@@ -5,6 +5,9 @@ Exit status: 0 done · 1 a mistake that the user can mend · 2 usage · 3 the bu
 modules are imported by the command that needs them.
 """
 
+import atexit
+import gc
+
 from chipfit.cli import (  # each adds its command to the program
     cost,
     fit,
@@ -20,6 +23,14 @@ from chipfit.cli.app import app
 __all__ = ["app", "cost", "fit", "gates", "latency", "main", "measure", "report", "targets", "values"]
 
 
+#: New objects after which garbage is looked for.
+_YOUNG = 50_000
+
+
 def main() -> None:
     """Run the command line."""
+    # A short command makes little garbage: the collector would walk, many times and once more at the end,
+    # over the modules that were loaded.
+    gc.set_threshold(_YOUNG)
+    atexit.register(gc.freeze)
     app(prog_name="chipfit")

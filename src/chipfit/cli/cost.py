@@ -123,7 +123,8 @@ def cost(
         report = _measured(found if widths is None else found.with_bits(*widths), target)
         print_json(report.to_json()) if as_json else _print_cost(report)
         return
-    name = estimator or ("sparse" if load_target(target).sparse is not None else "analytical")
+    chip = load_target(target)
+    name = estimator or ("sparse" if chip.sparse is not None else "analytical")
     known = _zeros(network, found, shapes, calibration) if name.startswith("sparse") else None
     if calibration is not None and known is None:
         raise ChipfitError(f"--calibration means nothing to the estimator '{name}': it skips no zeros")
@@ -142,7 +143,6 @@ def cost(
         print_json(document) if as_json else _print_sweep(document)
         return
     _check_page(page)
-    chip = load_target(target)
     with LateBars("Searching for mappings") as bars:
         report = _told(method, bars).estimate(found, chip)
     written = None if page is None else _write_page(report, found, chip, page)

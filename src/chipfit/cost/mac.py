@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float64
 
 from chipfit.errors import TableError, TargetError
 from chipfit.hardware.target import Target
@@ -33,6 +32,8 @@ from chipfit.units import si
 from chipfit.workload.network import Layer
 
 if TYPE_CHECKING:
+    from jaxtyping import Float64
+
     from chipfit.cost.gates.table import WeightTable
 
 _SPREAD = 1 / 4
