@@ -266,7 +266,7 @@ def fill_inner(lanes: Lanes, lattice: Lattice, work: Work, inner: Inner) -> None
 
 @inner
 def both_orders(g: int, o: int, allowed: Flags) -> bool:
-    """Whether the output may stay in the order of the input or of the weights: K may loop, or N P Q, not both."""
+    """Whether the output may stay in either of two orders, with loops along K or along N P Q, not both."""
     return o == OUTPUT and not allowed[g, OUTPUT] and allowed[g, INPUT] and allowed[g, WEIGHT]
 
 

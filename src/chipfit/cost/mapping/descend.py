@@ -19,20 +19,20 @@ LEAF = 400  # candidates that take as long as one whole mapping
 
 @inner
 def _complete(lane: int, lanes: Lanes, lattice: Lattice, tables: Tables, found: Found) -> float:
-    """The true score of a mapping in a lane: sizes in `found.index`, `tables.factors`, `found.order`."""
+    """The true score of a mapping in a lane: sizes in `found.picks`, `tables.factors`, `found.order`."""
     stages = lanes.stage_group.shape[0]
     # What `nest.prepare` would fill, from the tables of the lattice.
     for d in range(8):
         for stage in range(stages):
-            tables.tiles[d, 0, stage] = lattice.size[d, found.index[d, stage]]
+            tables.tiles[d, 0, stage] = lattice.size[d, found.picks[d, stage]]
         tables.tiles[d, 0, stages] = 1
-        found.index[d, stages] = 0
+        found.picks[d, stages] = 0
         for stage in range(stages):
             f = tables.factors[stage, d]
             block = tables.tiles[d, 0, stage + 1] * f
             tables.iterations[d, 0, stage] = (tables.tiles[d, 0, stage] + block - 1) // block
-            tables.spans[d, 0, stage, 0] = found.index[d, stage]
-            tables.spans[d, 0, stage, 1] = lattice.extent_of[d, found.index[d, stage + 1], f]
+            tables.spans[d, 0, stage, 0] = found.picks[d, stage]
+            tables.spans[d, 0, stage, 1] = lattice.extent_of[d, found.picks[d, stage + 1], f]
         tables.spans[d, 0, stages, 0] = 0
         chain_counts(tables.tiles[d, 0], tables.factors[:, d], tables.counts[d, 0])
     if not count(found.chains, found.order, tables, lane_chip(lanes, lane), found.accesses, found.out):
@@ -51,7 +51,7 @@ def _leaf(
     found: Found,
     work: Work,
 ) -> float:
-    """The true score of a complete mapping, left in `tables.factors`, `found.index` and `found.order`."""
+    """The true score of a complete mapping, left in `tables.factors`, `found.picks` and `found.order`."""
     groups = lanes.last_stage.shape[0]
     big = groups - 2
     innermost = work.label_at[big, position[big]]
@@ -65,7 +65,7 @@ def _leaf(
                 index = lattice.at[d, innermost[10]]
             else:
                 index = lattice.at[d, work.label_at[g, position[g], 0]]
-            found.index[d, stage] = index
+            found.picks[d, stage] = index
             tables.factors[stage, d] = 1
             if lanes.last_stage[g] == stage:
                 if g == groups - 1:
@@ -79,8 +79,8 @@ def _leaf(
         o = work.label_at[g, position[g], 1] % 3
         if not lanes.allowed[g, o]:
             # Of the orders that there are, one in which it stays.
-            below = lattice.size[2, found.index[2, stage + 1]] * tables.factors[stage, 2]
-            filters = lattice.size[2, found.index[2, stage]] > below
+            below = lattice.size[2, found.picks[2, stage + 1]] * tables.factors[stage, 2]
+            filters = lattice.size[2, found.picks[2, stage]] > below
             if both_orders(g, o, lanes.allowed):
                 o = WEIGHT if filters else INPUT
             else:
@@ -100,7 +100,7 @@ def _keep(value: float, lane: int, slack: float, lanes: Lanes, tables: Tables, f
     for stage in range(stages + 1):
         for d in range(8):
             found.tiles[case, stage, d] = tables.tiles[d, 0, stage]
-            found.indices[case, d, stage] = found.index[d, stage]
+            found.indices[case, d, stage] = found.picks[d, stage]
             if stage < stages:
                 found.factors[case, stage, d] = tables.factors[stage, d]
         if stage < stages:
@@ -119,7 +119,7 @@ def lend(
     for stage in range(found.stationary.shape[1]):
         found.order[stage] = found.stationary[lender, stage]
         for d in range(8):
-            found.index[d, stage] = found.indices[lender, d, stage]
+            found.picks[d, stage] = found.indices[lender, d, stage]
             tables.factors[stage, d] = found.factors[lender, stage, d]
     value = _complete(lane, lanes, lattice, tables, found)
     if value < found.reached[case]:
@@ -143,7 +143,7 @@ def close(
     numbers[5] += 1
     for h in range(-1, size):
         i = block if h < 0 else work.heap[h]
-        numbers[7] = min(numbers[7], bound_of_block(i, lane, work.cycles[i], lanes, work, walk))
+        numbers[7] = min(numbers[7], bound_of_block(i, lane, float(work.cycles[i]), lanes, work, walk))
 
 
 @inner
@@ -202,10 +202,10 @@ def descend(
 ) -> None:
     """Work out cuts of a block, and all that may be better further out.
 
-    They are those of `lane`, the first of them `use` in `walk.uses` (-1: there are none). `size` is that of the
-    heap of blocks that wait, `active` dimensions are cut. In a `dive` only the most promising mapping is looked
-    at, once all cuts are known (`finished`). With a `memory`, labels that reach the same tile are compared. All
-    else is as in `search.best_first`.
+    They are those of `lane`, the first of them `use` in `walk.uses` (-1: there are none). `size` is that of
+    the heap of blocks that wait, `active` dimensions are cut. In a `dive` only the most promising mapping
+    is looked at, once all cuts are known (`finished`). With a `memory`, labels that reach the same tile are
+    compared. All else is as in `search.best_first`.
     """
     groups = lanes.last_stage.shape[0]
     big = groups - 2
@@ -215,13 +215,14 @@ def descend(
     ranked = steps.ranked
     ranked[big] = False
     plan, goal, numbers = lane_plan(lanes, lane), lane_goal(lanes, lane), found.numbers[lane]
-    case, margin, before = lanes.case[lane], walk.margin[lane], found.reached[lanes.case[lane]]
+    case, margin = int(lanes.case[lane]), float(walk.margin[lane])
+    before = found.reached[case]
     most_listed = work.listed.shape[1] - inside.shape[0]
     if not dive:
         have[big] = 0
     for c in range(CLASSES):
         work.listed_at[c, 0, 9] = 0
-    # Depth first, the least bound first: labels of step g, from the cuts of a block, then of the label's tile.
+    # Depth first, the least bound first: labels of step g, from cuts of a block, then of the tile of a label.
     g, way, runs, opened, at = big, 0, -1, block, 0
     label, where = work.labels[big, 0], work.label_at[big, 0]
     unsure, filling = False, True
@@ -272,7 +273,7 @@ def descend(
                     continue
                 opened, at = index, 0
             price_cut(g, tile, factors, extent, blocks, plan, lattice, priced)
-            near = rounded(found.best[case], margin)
+            near = rounded(float(found.best[case]), margin)
             for w in range(ways_inside):
                 if g == big:
                     good = lanes.inside[lane, w, 1] < np.inf
@@ -303,8 +304,8 @@ def descend(
                 full = full or work.listed_at[c, 0, 9] > most_listed
             if full:
                 have[g] = spread(
-                    g, opened, lane, plan, lattice, goal, found.best[case], near, work, int(have[g]), dive,
-                    memory, unsure, numbers, steps,
+                    g, opened, lane, plan, lattice, goal, float(found.best[case]), near, work, int(have[g]),
+                    dive, memory, unsure, numbers, steps,
                 )  # fmt: skip
                 for c in range(CLASSES):
                     work.listed_at[c, 0, 9] = 0
@@ -317,7 +318,8 @@ def descend(
                 order[i] = i
             for i in range(have[g] // 2 - 1, -1, -1):
                 _sift(order, work.labels[g], i, have[g])
-        near = found.best[case] if g == 0 else rounded(found.best[case], margin)
+        near = float(found.best[case])
+        near = near if g == 0 else rounded(near, margin)
         if have[g] == 0 or work.labels[g, order[0], 0] >= near:
             have[g] = 0
             if g == big:

@@ -26,7 +26,7 @@ from chipfit.workload.network import Loops
 
 @functools.lru_cache(maxsize=1024)
 def held(holds: Holds) -> tuple[Flags, Ints]:
-    """`Chip.holds` and `holders` of a way to hold tensors, not to be written to; the main memory holds all."""
+    """`Chip.holds` and `holders` of a way to hold tensors (read only); the main memory holds all."""
     kept = np.array([[i == 0 or t in names for t in TENSORS] for i, names in enumerate(holds)])
     holders = np.full((3, len(holds) + 2), -1, np.int64)
     for t in range(3):

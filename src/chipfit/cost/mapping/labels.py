@@ -27,7 +27,7 @@ class Found(NamedTuple):
     reached: score of the best mapping, or the one that is to be beaten (cases). best: what is worth a look.
     numbers: [lane, blocks opened | cuts priced | labels | mappings priced | least bound | labels dropped |
         candidates | least bound of what was dropped].
-    chains, order, accesses, out: scratch of `nest.count`; index: of sizes, by dimension and stage.
+    chains, order, accesses, out: scratch of `nest.count`; picks: of sizes, by dimension and stage.
     """
 
     tiles: Ints
@@ -42,7 +42,7 @@ class Found(NamedTuple):
     order: Ints
     accesses: Floats
     out: Floats
-    index: Ints
+    picks: Ints
 
 
 class Steps(NamedTuple):

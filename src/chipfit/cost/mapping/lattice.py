@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chipfit.cost.mapping.model import INPUT, RELEVANT, Floats, Ints, MapSpace, Singles
 from chipfit.cost.mapping.rows import covered
@@ -62,7 +63,7 @@ class Lattice(NamedTuple):
     by_block: Ints
     block_of: Ints
     extent_of: Ints
-    short: Ints
+    short: NDArray[np.uint32]
     short_from: Ints
     at: Ints
     visits: Floats

@@ -67,8 +67,9 @@ class Plan(NamedTuple):
     sides: [group, rows | columns] of the array below, (1, 1) if none. may: [group, row | column, d]
         whether a side may unroll a dimension.
     loopable: [group, d] whether a memory may loop over it. allowed: [group, t] stationary tensors.
-    stays: [group, t, d] whether a tensor may stay where the memory loops over a dimension: any if it is allowed,
-        else, of those it depends on, such as are further out than the others in the order of one that is.
+    stays: [group, t, d] whether a tensor may stay where the memory loops over a dimension: any if it is
+        allowed, else, of those it depends on, such as are further out than the others in the order of one
+        that is.
     link: [l, tensor | step | parent group | to the datapath | hull of the block | whether its parent's words
         wait for an array further out] (links, 6).
     price: [l, parent write (operands: read) | parent read (operands: 0) | child read | child write | hop
@@ -319,7 +320,7 @@ def _links(
         if behind:
             for g in range(parent + 1, groups + 1):
                 discount[g] = float(copies[parent:g, t].prod())
-            # How much of the input passes an array further out is not known where only identical tiles are shared.
+            # With identical tiles alone, what of the input passes an array further out is not known.
             known = made.union or t != INPUT
             waits = tuple((g, float(hop[last[g]] * at_parent * known)) for g in range(parent, step))
             exact = known or all(hop[last[g]] == 0 for g in range(parent, step))

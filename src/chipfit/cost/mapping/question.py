@@ -407,5 +407,5 @@ def found_of(cases: int, lanes: int, stages: int) -> Found:
         order=np.zeros(stages, np.int64),
         accesses=np.zeros((3, stages, 3)),
         out=np.zeros(4 + stages),
-        index=np.zeros((8, stages + 1), np.int64),
+        picks=np.zeros((8, stages + 1), np.int64),
     )

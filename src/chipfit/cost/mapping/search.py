@@ -172,14 +172,14 @@ def best_first(
         for i in range(tiles):
             work.keys[i] = np.inf
         for lane in range(low, high):
-            best, near = found.best[lanes.case[lane]], walk.near[lane]
+            best, near = float(found.best[int(lanes.case[lane])]), walk.near[lane]
             if near == -np.inf:
                 continue
             # A quick look at what is less than the best even without the cycles.
             least = np.float32(near - walk.always[lane]) if lanes.kind == ENERGY else np.float32(np.inf)
             for i in range(tiles):
                 if work.least[lane, i] < least:
-                    value = bound_of_block(i, lane, work.cycles[i], lanes, work, walk)
+                    value = bound_of_block(i, lane, float(work.cycles[i]), lanes, work, walk)
                     if value < near:
                         key = value / best if best < np.inf else value / (1 + value) - 1
                         work.keys[i] = min(work.keys[i], key)
@@ -214,9 +214,12 @@ def best_first(
             for lane in range(low, high):
                 if walk.near[lane] == -np.inf or work.least[lane, block] == np.inf:
                     continue
-                if bound_of_block(block, lane, work.cycles[block], lanes, work, walk) >= walk.near[lane]:
+                if (
+                    bound_of_block(block, lane, float(work.cycles[block]), lanes, work, walk)
+                    >= walk.near[lane]
+                ):
                     continue
-                best, numbers = found.best[lanes.case[lane]], found.numbers[lane]
+                best, numbers = float(found.best[int(lanes.case[lane])]), found.numbers[lane]
                 if numbers[6] > effort and best < np.inf:
                     close(lane, block, size, on, lanes, work, walk, numbers)
                     walk.near[lane] = -np.inf
@@ -343,10 +346,10 @@ def best_first(
                             for k in range(WIDTH):
                                 limit[p, k] = -np.inf
                                 if walk.limit[p, k] > -np.inf:
-                                    lane = walk.lane[p * WIDTH + k]
+                                    lane = int(walk.lane[p * WIDTH + k])
                                     cycles = lanes.fastest / (1.0 * product * work.fans[big, block])
                                     cycles = max(cycles, 1.0 * work.floor[lane, block])
-                                    best = found.best[lanes.case[lane]]
+                                    best = float(found.best[int(lanes.case[lane])])
                                     limit[p, k] = limit_of(lane, best, cycles, lanes, work, walk)
                     hits = marked(
                         index, amounts, most_sums, staying_sums, loops_here, n, limit, inner_part, walk
@@ -384,7 +387,7 @@ def best_first(
                 for one in range(here):
                     use = walk.head[one]
                     walk.head[one] = -1
-                    lane = walk.lane[one]
+                    lane = int(walk.lane[one])
                     if not (use >= 0 and on[lane]) and not (dive and finished):
                         continue
                     before = found.reached[lanes.case[lane]]

@@ -146,7 +146,7 @@ def fill_near(only: int, on: Flags, best: Floats, lanes: Lanes, work: Work, walk
         credit = abs(lanes.base[lane]) + abs(lanes.whole[lane])
         for g in range(work.spared.shape[0]):
             credit += work.spared[g, lane, 0] + work.spared[g, lane, 1]
-        score = best[lanes.case[lane]]
+        score = float(best[int(lanes.case[lane])])
         margin = credit
         if lanes.kind == LATENCY:
             margin = lanes.tie * credit
@@ -218,9 +218,9 @@ def survivors(
 ) -> int:
     """How many parts have a lane that a cut may be of use to, as far as it is known; lists them in `alive`.
 
-    `depth` dimensions were cut before. `amounts`: [t, of blocks | of tiles] visits times elements; `sums`: most
-    copies of sums, `staying_sums`: if the output is stationary; `loops_here`: [t, depth + 1] whether loops must
-    step here. The rest is of `Walk`, one by one, because handing it on takes time.
+    `depth` dimensions were cut before. `amounts`: [t, of blocks | of tiles] visits times elements; `sums`:
+    most copies of sums, `staying_sums`: if the output is stationary; `loops_here`: [t, depth + 1] whether
+    loops must step here. The rest is of `Walk`, one by one, because handing it on takes time.
     """
     # Of a length that is not known beforehand, or it would not be made into such instructions.
     width = limit.shape[1]
@@ -354,7 +354,8 @@ def refined(
 ) -> int:
     """As `marked`, of those that are, with the true price of a visit.
 
-    `times`: what tiles of each tensor take in a visit, over what they take without copies; the rest as `marked`.
+    `times`: what tiles of each tensor take in a visit, over what they take without copies; the rest as
+    `marked`.
     """
     copies = np.float32(sums)
     for q in range(walk.many[n]):
