@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from chipfit.cost.mapping import setting
 from chipfit.cost.mapping.evaluate import evaluate
-from chipfit.cost.mapping.mapper import find
-from chipfit.cost.mapping.model import RULES, MapSpace, Rules, Widths
+from chipfit.cost.mapping.mapper import find, find_all
+from chipfit.cost.mapping.model import RULES, Case, MapSpace, Rules, Widths
 from chipfit.errors import MappingError
 from chipfit.hardware.load import load_target
 from chipfit.hardware.target import Arithmetic, Array, MemoryLevel, Target
@@ -77,6 +77,89 @@ def test_rows_that_no_tile_needs_are_not_taken_for_needed(rules):
             )
             assert answer.gap == 0
             assert counts.energy_j == pytest.approx(best, rel=1e-7)
+
+
+def toy_level(name, write_energy_j, **more):
+    """A memory of words of 4 bits, whose reads are free."""
+    return MemoryLevel(
+        name=name, word_bits=4, read_energy_j=0.0, write_energy_j=write_energy_j, source="", **more
+    )  # fmt: skip
+
+
+def toy_array(below, rows, columns, along=DIMENSIONS, hop_energy_j=0.0):
+    return Array(
+        name=f"below {below}", below=below, rows=rows, columns=columns, row_dimensions=DIMENSIONS,
+        column_dimensions=along, hop_energy_j=hop_energy_j,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("levels", "arrays", "loops", "bits", "rules"),
+    [
+        # A hop of sums that were added up further in costs less: no mapping may be left out for another that
+        # is alike but for its hops.
+        (
+            (
+                toy_level("L0", 64.0, stationary=("input",)),
+                toy_level("L1", 8.0, size_bits=48, holds=("input",), may_bypass=("input",)),
+            ),
+            (toy_array("L0", 2, 2, hop_energy_j=1.0), toy_array("L1", 1, 2)),
+            Loops(C=4),
+            (4, 4, 4, 4),
+            Rules(union=False, padding=True),
+        ),
+        # The main memory keeps weights, and inputs as well while it loops along G and K alone.
+        (
+            (
+                toy_level("L0", 512.0, stationary=("weight",)),
+                toy_level("L1", 64.0, size_bits=48, holds=("input",), stationary=("input",)),
+                toy_level("L2", 8.0, size_bits=48, holds=("input",), may_bypass=("input",)),
+            ),
+            (toy_array("L0", 1, 2, along=("K", "P", "R")), toy_array("L1", 1, 2)),
+            Loops(G=2, K=3, C=4),
+            (8, 4, 4, 8),
+            RULES["chipfit"],
+        ),
+    ],
+    ids=["hops", "two tensors stay"],
+)
+def test_chips_on_which_a_better_mapping_was_once_missed(levels, arrays, loops, bits, rules):
+    target = Target(
+        name="toy", description="", source="", clock_hz=1.0, native_bits=8, partial_sum_bits=16,
+        arithmetic=Arithmetic(multiply_j=1.0, multiply_bits=8, add_j=0.0, add_bits=16, source=""),
+        levels=levels, arrays=arrays,
+    )  # fmt: skip
+    widths = Widths(input=bits[0], weight=bits[1], output=bits[2], partial_sum=bits[3])
+    extra = {"mac_energy_j": 3.0, "streamed_words": 2.0, "rules": rules}
+    counts = list(everything(loops, target, widths, MapSpace(), rules))
+    for objective, measure in OBJECTIVES.items():
+        answer = find(loops, target, widths, objective=objective, **extra)
+        found = evaluate(answer.mapping, loops, target, widths, **extra)
+        assert answer.gap == 0
+        assert measure(found) == pytest.approx(min(map(measure, counts)), rel=1e-7), objective
+
+
+def test_cases_together_have_the_answers_that_they_have_alone():
+    """Widths, energies that decide with time, and caps on cycles, with eight ways to hold tensors."""
+    loops, target = Loops(K=16, C=12, P=14, Q=7, R=3, S=3, padding=(2, 2)), load_target("eye3")
+    fastest = find(loops, target, Widths(input=16, weight=16, output=16, partial_sum=16), objective="latency")
+    cases = [
+        Case(
+            widths=Widths(input=i, weight=w, output=8, partial_sum=16),
+            mac_energy_j=1e-9 * i * w,
+            most_cycles=cap,
+        )
+        for i, w in ((2, 8), (5, 3), (16, 16))
+        for cap in (float("inf"), 2 * fastest.score)
+    ]
+    for objective in ("energy", "edp", "dram"):
+        for case, answer in zip(cases, find_all(loops, target, cases, objective=objective), strict=True):
+            alone = find(
+                loops, target, case.widths, objective=objective, mac_energy_j=case.mac_energy_j,
+                most_cycles=case.most_cycles,
+            )  # fmt: skip
+            assert answer.gap == alone.gap == 0
+            assert answer.score == pytest.approx(alone.score, rel=1e-9)
 
 
 @pytest.mark.parametrize("target", ["eyeriss", "eyeriss_synergy", "tpu_like", "edge_npu", "eye16"])

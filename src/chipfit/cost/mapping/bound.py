@@ -14,8 +14,7 @@ Terms, besides those of `nest`:
   dimension finds for all blocks at once.
 - *Lanes* are searches side by side: the nest with tensors held in one way, for one *case*, which is what is
   asked (widths, energies, a cap on cycles). They share the lattice, the ways to unroll and the walk over
-  cuts; prices, room and bounds are a lane's own. Bounds are numbers of 32 bits: what they rule out is above
-  the best by more than rounding, see `walk.LOOSE`.
+  cuts; prices, room and bounds are a lane's own.
 - The search takes the innermost array step first (blocks in the order of their bound), adds exact costs from
   the inside out, and drops what cannot beat the best so far. Complete mappings are priced by `nest.count`.
 
@@ -33,7 +32,7 @@ import numpy as np
 
 from chipfit.cost.mapping.lanes import Lanes, lane_plan
 from chipfit.cost.mapping.lattice import Lattice, sweep, sweep_down
-from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Flags, Floats, Ints, Singles
+from chipfit.cost.mapping.model import INPUT, OUTPUT, RELEVANT, WEIGHT, Flags, Floats, Ints
 from chipfit.cost.mapping.plan import Plan
 from chipfit.jit import inner, lean
 
@@ -54,12 +53,12 @@ class Inner(NamedTuple):
 
     of_lane: Ints
     lane: Ints
-    fits: Singles
-    takes: Singles
-    most: Singles
-    part: Singles
+    fits: Floats
+    takes: Floats
+    most: Floats
+    part: Floats
     least: Floats
-    prices: Singles
+    prices: Floats
 
 
 class Work(NamedTuple):
@@ -89,24 +88,24 @@ class Work(NamedTuple):
         scratch (9). past: [step, :] labels that were listed before, with their tile and class.
     """
 
-    least: Singles
+    least: Floats
     lowest: Floats
-    within: Singles
-    rest: Singles
+    within: Floats
+    rest: Floats
     roomy: Flags
-    first: Singles
-    words: Singles
-    floor: Singles
+    first: Floats
+    words: Floats
+    floor: Floats
     slopes: Floats
     spared: Floats
     fans: Floats
-    alone: Singles
-    each: Singles
-    sums: Singles
-    across: Singles
-    best: Singles
-    step: Singles
-    slices: Singles
+    alone: Floats
+    each: Floats
+    sums: Floats
+    across: Floats
+    best: Floats
+    step: Floats
+    slices: Floats
     cycles: Floats
     heap: Ints
     keys: Floats
@@ -180,7 +179,7 @@ def _fans(group: int, lanes: Lanes, lattice: Lattice, out: Floats) -> None:
 
 
 @inner
-def _fit(group: int, lane: int, lanes: Lanes, lattice: Lattice, out: Singles) -> None:
+def _fit(group: int, lane: int, lanes: Lanes, lattice: Lattice, out: Floats) -> None:
     """out[i] = 0 where tile i fits all memories of a group, else infinite."""
     for i in range(out.shape[0]):
         out[i] = 0.0
@@ -202,7 +201,7 @@ def _fit(group: int, lane: int, lanes: Lanes, lattice: Lattice, out: Singles) ->
 
 
 @inner
-def _reached(elements: int, lattice: Lattice, inner: Inner, fits: Singles) -> None:
+def _reached(elements: int, lattice: Lattice, inner: Inner, fits: Floats) -> None:
     """Mark with 1 in `most` where a tile that fits reaches block i with all processing elements, else 0.
 
     It goes by iterations.
@@ -222,7 +221,7 @@ def _reached(elements: int, lattice: Lattice, inner: Inner, fits: Singles) -> No
     for d in range(8):
         sweep_down(most, d, lattice)
     for i in range(most.shape[0]):
-        needed = 1 - 1e-6  # numbers of 32 bits
+        needed = 1 - 1e-12
         for d in range(8):
             needed *= least_extent[d, lattice.at[d, i]]
         most[i] = 1.0 if needed <= -most[i] * elements else 0.0
@@ -251,7 +250,7 @@ def fill_inner(lanes: Lanes, lattice: Lattice, work: Work, inner: Inner) -> None
                 for i in range(part.shape[0]):
                     part[i] = fits[i] + each_a[i] * price_a + each_b[i] * price_b
                 if o != OUTPUT:
-                    times, most_copies = np.float32(1 / VISITED[v]), np.float32(elements)
+                    times, most_copies = 1 / VISITED[v], 1.0 * elements
                     outs, saved = work.each[OUTPUT], prices[3]
                     for i in range(part.shape[0]):
                         copies = outs[i] * times
@@ -305,7 +304,7 @@ def _reach_beyond(g: int, o: int, lane: int, lanes: Lanes, lattice: Lattice, wor
     """Into `within`: the least of tensor o and of all further out, if its reuse runs on outwards."""
     values, alone = work.within[g - 1, o + 3, lane], work.alone[o]
     source = work.first[o, lane] if g == 1 else work.rest[g - 1, lane]
-    price = np.float32(work.slopes[g, lane, o, 0] + work.slopes[g, lane, o, 1])
+    price = work.slopes[g, lane, o, 0] + work.slopes[g, lane, o, 1]
     for i in range(values.shape[0]):
         values[i] = source[i]
     for d in range(8):
@@ -319,7 +318,7 @@ def _reach_beyond(g: int, o: int, lane: int, lanes: Lanes, lattice: Lattice, wor
 def _reach(g: int, o: int, lane: int, lanes: Lanes, lattice: Lattice, work: Work) -> None:
     """Into `within`: the least of tensor o, stationary here, and of all further out."""
     values, rest, each = work.within[g - 1, o, lane], work.rest[g - 1, lane], work.each[o]
-    price = np.float32(work.slopes[g, lane, o, 0] + work.slopes[g, lane, o, 1])
+    price = work.slopes[g, lane, o, 0] + work.slopes[g, lane, o, 1]
     for i in range(values.shape[0]):
         values[i] = rest[i]
     if o != INPUT:
@@ -341,7 +340,7 @@ def _reach(g: int, o: int, lane: int, lanes: Lanes, lattice: Lattice, work: Work
             for u in range(lattice.upping[2, k] if lanes.loopable[g, 2] else 1):
                 other = lattice.ups[2, k, u]
                 above = slices[base + other * step : base + other * step + step]
-                visits = price * np.float32(lattice.rounds[2, other])
+                visits = price * lattice.rounds[2, other]
                 for r in range(step):
                     value = above[r] + own[r] * visits
                     least[r] = value if u == 0 or value < least[r] else least[r]
@@ -355,12 +354,12 @@ def _bound_step(g: int, lane: int, lanes: Lanes, lattice: Lattice, inner: Inner,
     slopes, spared, total = work.slopes[g, lane], work.spared[g, lane], work.slices
     for o in range(3):
         a, b = (o + 1) % 3, (o + 2) % 3
-        price_a, price_b, saved = np.float32(slopes[a, 0]), np.float32(slopes[b, 0]), np.float32(spared[0])
+        price_a, price_b, saved = slopes[a, 0], slopes[b, 0], spared[0]
         if not innermost:
-            price_a += np.float32(slopes[a, 1])
-            price_b += np.float32(slopes[b, 1])
+            price_a += slopes[a, 1]
+            price_b += slopes[b, 1]
         if not innermost or o == OUTPUT:
-            saved += np.float32(spared[1])
+            saved += spared[1]
         if g > 0:
             _reach(g, o, lane, lanes, lattice, work)
             _reach_beyond(g, o, lane, lanes, lattice, work)
@@ -369,7 +368,7 @@ def _bound_step(g: int, lane: int, lanes: Lanes, lattice: Lattice, inner: Inner,
                 total[i] = staying[i] if staying[i] < beyond[i] else beyond[i]
         else:
             alone = work.alone[o]
-            price = np.float32(slopes[o, 0] + slopes[o, 1])
+            price = slopes[o, 0] + slopes[o, 1]
             free = lanes.allowed[0, o]
             for d in range(8):
                 free = free and lanes.loopable[0, d]
@@ -387,9 +386,9 @@ def _bound_step(g: int, lane: int, lanes: Lanes, lattice: Lattice, inner: Inner,
             for i in range(total.shape[0]):
                 total[i] += takes[i]
             if o == OUTPUT:
-                price = np.float32(lanes.saved[lane])
+                price = lanes.saved[lane]
                 for i in range(total.shape[0]):
-                    total[i] -= price * (np.float32(1.0) if lanes.steady else work.sums[i])
+                    total[i] -= price * (1.0 if lanes.steady else work.sums[i])
         for i in range(total.shape[0]):
             least[i] = total[i] if o == 0 or total[i] < least[i] else least[i]
         if g == 0:
@@ -397,7 +396,7 @@ def _bound_step(g: int, lane: int, lanes: Lanes, lattice: Lattice, inner: Inner,
             for i in range(total.shape[0]):
                 first[i] = total[i]
     if innermost:
-        lowest = np.float32(np.inf)
+        lowest = np.inf
         for i in range(least.shape[0]):
             lowest = least[i] if least[i] < lowest else lowest
         work.lowest[lane] = lowest
@@ -446,16 +445,14 @@ def _main_words(lane: int, lanes: Lanes, lattice: Lattice, work: Work) -> None:
             inputs += each if t == INPUT else 0.0
             weights += each * lattice.elements[WEIGHT, whole] if t == WEIGHT else 0.0
             outputs += each * lattice.elements[OUTPUT, whole] if t == OUTPUT else 0.0
-    price_a, price_b, price_c = np.float32(inputs), np.float32(weights), np.float32(outputs)
-    one, two = np.float32(1.0), np.float32(2.0)
     for o in range(3):
         first = work.first[o, lane]
         ins = work.alone[INPUT] if o == INPUT else work.each[INPUT]
         weights_each = work.alone[WEIGHT] if o == WEIGHT else work.each[WEIGHT]
         outs = work.alone[OUTPUT] if o == OUTPUT else work.each[OUTPUT]
         for i in range(words.shape[0]):
-            total = ins[i] * price_a + weights_each[i] * price_b + (two * outs[i] - one) * price_c
-            total = total if first[i] < np.inf else np.float32(np.inf)
+            total = ins[i] * inputs + weights_each[i] * weights + (2.0 * outs[i] - 1.0) * outputs
+            total = total if first[i] < np.inf else np.inf
             words[i] = total if o == 0 or total < words[i] else words[i]
 
 

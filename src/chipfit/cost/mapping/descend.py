@@ -130,7 +130,7 @@ def lend(
 def bound_of_block(i: int, lane: int, cycles: float, lanes: Lanes, work: Work, walk: Walk) -> float:
     """The least score of a block in a lane, of so many cycles at the least."""
     if lanes.timed:
-        cycles = max(cycles, 1.0 * work.floor[lane, i])
+        cycles = max(cycles, work.floor[lane, i])
     return bound_of(walk.always[lane] + work.least[lane, i], cycles, 0.0, lane_goal(lanes, lane))
 
 

@@ -145,7 +145,7 @@ def consider(
         if g == 0:
             reach = main_reach(c, block, lane, plan.loopable, plan.allowed, plan.stays, work.slopes, lattice)
         else:
-            reach = 1.0 * work.within[g - 1, c, lane, block]
+            reach = work.within[g - 1, c, lane, block]
         if reach == np.inf or (c >= 3 and _loops_here(o, block, blocks, lattice)):
             continue
         fixed, price = energy + priced[o, 2], priced[o, 1]
@@ -160,7 +160,7 @@ def consider(
         within = pending[4] / elements
         reached = max(cycles, within) / work.fans[g, block]
         if innermost and goal.timed:
-            reached = max(reached, 1.0 * work.floor[lane, block])
+            reached = max(reached, work.floor[lane, block])
         if bound_of(fixed + reach, reached, 0.0, goal) >= best:
             continue
         used = work.listed_at[c, 0, 9]
@@ -318,7 +318,7 @@ def spread(
     room = work.labels.shape[1]
     floor = 0.0
     if goal.timed and g == plan.last_stage.shape[0] - 2:
-        floor = 1.0 * work.floor[lane, block]
+        floor = work.floor[lane, block]
     if dive and have == 0:
         work.labels[g, 0, 0], work.labels[g, 1, 0] = np.inf, np.inf
         have = 2

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chipfit.cost.mapping.model import INPUT, RELEVANT, Floats, Ints, MapSpace, Singles
+from chipfit.cost.mapping.model import INPUT, RELEVANT, Floats, Ints, MapSpace
 from chipfit.cost.mapping.rows import covered
 from chipfit.cost.mapping.sizes import sizes_of
 from chipfit.errors import MappingError
@@ -74,7 +74,7 @@ class Lattice(NamedTuple):
 
 
 @inner
-def sweep(values: Singles, d: int, lattice: Lattice) -> None:
+def sweep(values: Floats, d: int, lattice: Lattice) -> None:
     """Each value becomes the least among the multiples of its tile along one dimension."""
     step, many = lattice.step[d], lattice.many[d]
     if many == 1:
@@ -95,7 +95,7 @@ def sweep(values: Singles, d: int, lattice: Lattice) -> None:
 
 
 @inner
-def sweep_down(values: Singles, d: int, lattice: Lattice) -> None:
+def sweep_down(values: Floats, d: int, lattice: Lattice) -> None:
     """Each value becomes the least among the tiles that may be cut from its tile along one dimension."""
     step, many = lattice.step[d], lattice.many[d]
     if many == 1:

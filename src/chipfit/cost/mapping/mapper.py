@@ -152,7 +152,7 @@ def _answer(found: Outcome, many: int) -> Answer:
 
 
 #: Entries of a table of bounds: of more, cases are searched for a few at a time.
-_ENTRIES = 4_000_000
+_ENTRIES = 2_500_000
 
 
 @dataclass(frozen=True, kw_only=True)

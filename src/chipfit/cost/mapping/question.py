@@ -102,7 +102,7 @@ class Question:
             lanes, self.lattice, self.inner, self.tables, ways[-1, : many[-1]], ways, many, on, self.slack,
             probes, self.effort, self.found, work, walk.walk_of(len(lanes.case)), pricing.cut(),
             labels.steps_of(self.groups, int(plan.sides[self.groups - 2, 0])),
-            np.zeros((3, 2), np.float32), np.zeros(3), np.zeros(len(self.found.reached)),
+            np.zeros((3, 2)), np.zeros(3), np.zeros(len(self.found.reached)),
         )  # fmt: skip
 
     def _fill_floor(self, target: Target) -> None:
@@ -130,8 +130,8 @@ class Question:
             ]
             lanes = lanes_of(timed, self.goals, self.scalars, self.ways, lattice)
             prepared(lanes, lattice, self.ways, False, work)
-            always = (lanes.streamed * price[0, 0] + lanes.whole).astype(np.float32)
-            floor = (work.least + always[:, None]) * np.float32(1 - walk.LOOSE)
+            always = lanes.streamed * price[0, 0] + lanes.whole
+            floor = (work.least + always[:, None]) * (1 - walk.LOOSE)
             np.maximum(self.work.floor, floor, out=self.work.floor)
 
     def _only_main_memory(self) -> None:
@@ -305,12 +305,12 @@ def inner_of(lanes: Lanes, lattice: Lattice, work: Work) -> Inner:
     return Inner(
         of_lane=of_lane.ravel().astype(np.int64),
         lane=lane.astype(np.int64),
-        fits=np.empty((rows, tiles), np.float32),
-        takes=np.empty((3, rows, tiles), np.float32),
-        most=np.empty(tiles, np.float32),
-        part=np.empty(tiles, np.float32),
+        fits=np.empty((rows, tiles)),
+        takes=np.empty((3, rows, tiles)),
+        most=np.empty(tiles),
+        part=np.empty(tiles),
         least=np.empty(lattice.size.shape),
-        prices=np.empty(4, np.float32),
+        prices=np.empty(4),
     )
 
 
@@ -356,28 +356,28 @@ def work_of(number: str, groups: int, lattice: Lattice, lanes: int) -> Work:
             pool[key] = np.zeros(size, kind)
         return pool[key][:size].reshape(shape)
 
-    def singles(name: str, *shape: int) -> np.ndarray:
-        return taken(name, shape, np.float32, own=True)
+    def own(name: str, *shape: int) -> np.ndarray:
+        return taken(name, shape, own=True)
 
     return Work(
-        least=singles("least", lanes, tiles),
+        least=own("least", lanes, tiles),
         lowest=np.zeros(lanes),
-        within=singles("within", further, bound.CLASSES, lanes, tiles),
-        rest=singles("rest", further, lanes, tiles),
+        within=own("within", further, bound.CLASSES, lanes, tiles),
+        rest=own("rest", further, lanes, tiles),
         roomy=taken("roomy", (tiles,), np.bool_, own=True),
-        first=singles("first", 3, lanes, tiles),
-        words=singles("words", lanes, tiles),
-        floor=singles("floor", lanes, tiles),
+        first=own("first", 3, lanes, tiles),
+        words=own("words", lanes, tiles),
+        floor=own("floor", lanes, tiles),
         slopes=np.zeros((steps, lanes, 3, 2)),
         spared=np.zeros((steps, lanes, 2)),
         fans=taken("fans", (groups, tiles), own=True),
-        alone=singles("alone", 3, tiles),
-        each=singles("each", 3, tiles),
-        sums=singles("sums", tiles),
-        across=singles("across", tiles, lanes),
-        best=singles("best", lanes),
-        step=singles("step", lanes, tiles),
-        slices=singles("slices", tiles),
+        alone=own("alone", 3, tiles),
+        each=own("each", 3, tiles),
+        sums=own("sums", tiles),
+        across=own("across", tiles, lanes),
+        best=own("best", lanes),
+        step=own("step", lanes, tiles),
+        slices=own("slices", tiles),
         cycles=taken("cycles", (tiles,)),
         heap=taken("heap", (tiles,), np.int64),
         keys=taken("keys", (tiles,)),

@@ -9,7 +9,7 @@ from chipfit.cost.mapping.descend import bound_of_block, close, descend, lend
 from chipfit.cost.mapping.labels import Found, Steps
 from chipfit.cost.mapping.lanes import Lanes, lane_plan
 from chipfit.cost.mapping.lattice import Lattice
-from chipfit.cost.mapping.model import ENERGY, INPUT, OUTPUT, RELEVANT, Flags, Floats, Ints, Singles
+from chipfit.cost.mapping.model import ENERGY, INPUT, OUTPUT, RELEVANT, Flags, Floats, Ints
 from chipfit.cost.mapping.nest import Tables
 from chipfit.cost.mapping.pricing import Cut, packs
 from chipfit.cost.mapping.walk import (
@@ -64,7 +64,7 @@ def best_first(
     walk: Walk,
     cut: Cut,
     steps: Steps,
-    amounts: Singles,
+    amounts: Floats,
     times: Floats,
     filled: Floats,
 ) -> None:
@@ -176,7 +176,7 @@ def best_first(
             if near == -np.inf:
                 continue
             # A quick look at what is less than the best even without the cycles.
-            least = np.float32(near - walk.always[lane]) if lanes.kind == ENERGY else np.float32(np.inf)
+            least = float(near - walk.always[lane]) if lanes.kind == ENERGY else np.inf
             for i in range(tiles):
                 if work.least[lane, i] < least:
                     value = bound_of_block(i, lane, float(work.cycles[i]), lanes, work, walk)
@@ -226,7 +226,7 @@ def best_first(
                     continue
                 cycles = lanes.fastest / (1.0 * elements * work.fans[big, block])
                 if lanes.timed:
-                    cycles = max(cycles, 1.0 * work.floor[lane, block])
+                    cycles = max(cycles, work.floor[lane, block])
                 limit = limit_of(lane, best, cycles, lanes, work, walk)
                 take_place(here, lane, block, limit, lanes, lattice, work, walk)
                 numbers[0] += 1
@@ -348,7 +348,7 @@ def best_first(
                                 if walk.limit[p, k] > -np.inf:
                                     lane = int(walk.lane[p * WIDTH + k])
                                     cycles = lanes.fastest / (1.0 * product * work.fans[big, block])
-                                    cycles = max(cycles, 1.0 * work.floor[lane, block])
+                                    cycles = max(cycles, work.floor[lane, block])
                                     best = float(found.best[int(lanes.case[lane])])
                                     limit[p, k] = limit_of(lane, best, cycles, lanes, work, walk)
                     hits = marked(

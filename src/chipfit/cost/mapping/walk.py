@@ -13,12 +13,12 @@ import numpy as np
 from chipfit.cost.mapping.bound import Inner, Work, main_reach
 from chipfit.cost.mapping.lanes import Lanes, lane_goal
 from chipfit.cost.mapping.lattice import Lattice
-from chipfit.cost.mapping.model import EDP, ENERGY, INPUT, LATENCY, Flags, Floats, Ints, Singles
+from chipfit.cost.mapping.model import EDP, ENERGY, INPUT, LATENCY, Flags, Floats, Ints
 from chipfit.cost.mapping.pricing import Goal
 from chipfit.jit import inner
 
-#: What bounds of 32 bits may be too large by, as a part of what goes into them.
-LOOSE = 2e-6
+#: What bounds may be too large by as they are rounded, as a part of what goes into them.
+LOOSE = 1e-13
 
 #: Places of a part.
 WIDTH = 8
@@ -51,18 +51,18 @@ class Walk(NamedTuple):
     """
 
     lane: Ints
-    slopes: Singles
-    reach: Singles
-    beyond: Singles
-    limit: Singles
-    spared: Singles
-    within: Singles
+    slopes: Floats
+    reach: Floats
+    beyond: Floats
+    limit: Floats
+    spared: Floats
+    within: Floats
     hit: Flags
     better: Flags
-    prices: Singles
+    prices: Floats
     alive: Ints
     many: Ints
-    staying: Singles
+    staying: Floats
     stamp: Ints
     fresh: Ints
     turns: Ints
@@ -82,8 +82,8 @@ def walk_of(lanes: int) -> Walk:
     """Scratch for so many lanes."""
     parts = -(-lanes // WIDTH)
 
-    def places(*shape: int) -> Singles:
-        return np.zeros((*shape, WIDTH), np.float32)
+    def places(*shape: int) -> Floats:
+        return np.zeros((*shape, WIDTH))
 
     return Walk(
         lane=np.zeros(parts * WIDTH, np.int64),
@@ -205,14 +205,14 @@ def take_place(
 @inner
 def survivors(
     depth: int,
-    amounts: Singles,
+    amounts: Floats,
     sums: float,
     staying_sums: float,
     loops_here: Ints,
-    slopes: Singles,
-    reach: Singles,
-    limit: Singles,
-    spared: Singles,
+    slopes: Floats,
+    reach: Floats,
+    limit: Floats,
+    spared: Floats,
     alive: Ints,
     many: Ints,
 ) -> int:
@@ -225,7 +225,7 @@ def survivors(
     # Of a length that is not known beforehand, or it would not be made into such instructions.
     width = limit.shape[1]
     a0, a1, b0, b1 = amounts[0, 0], amounts[0, 1], amounts[1, 0], amounts[1, 1]
-    c0, c1, copies, staying = amounts[2, 0], amounts[2, 1], np.float32(sums), np.float32(staying_sums)
+    c0, c1 = amounts[2, 0], amounts[2, 1]
     x, y, z = loops_here[0, depth + 1], loops_here[1, depth + 1], loops_here[2, depth + 1]
     before, after = alive[depth], alive[depth + 1]
     count = 0
@@ -238,9 +238,9 @@ def survivors(
             ins = a0 * price[0, 0, k] + a1 * price[0, 1, k]
             weights = b0 * price[1, 0, k] + b1 * price[1, 1, k]
             outs = c0 * price[2, 0, k] + c1 * price[2, 1, k]
-            most = room[k] + saved[k] * copies
+            most = room[k] + saved[k] * sums
             good = (weights + outs + first[k] < most) | (ins + outs + second[k] < most)
-            hits += good | (ins + weights + third[k] < room[k] + saved[k] * staying)
+            hits += good | (ins + weights + third[k] < room[k] + saved[k] * staying_sums)
         if hits > 0:
             after[count] = p
             count += 1
@@ -251,12 +251,12 @@ def survivors(
 @inner
 def marked(
     index: int,
-    amounts: Singles,
+    amounts: Floats,
     sums: float,
     staying_sums: float,
     loops_here: Ints,
     n: int,
-    limit: Singles,
+    limit: Floats,
     inside: Inner,
     walk: Walk,
 ) -> int:
@@ -265,7 +265,7 @@ def marked(
     `index`: of its tile, which must fit; the rest as `survivors`.
     """
     a0, a1, b0, b1 = amounts[0, 0], amounts[0, 1], amounts[1, 0], amounts[1, 1]
-    c0, c1, copies, staying = amounts[2, 0], amounts[2, 1], np.float32(sums), np.float32(staying_sums)
+    c0, c1 = amounts[2, 0], amounts[2, 1]
     hits = 0
     for q in range(walk.many[n]):
         p = walk.alive[n, q]
@@ -274,10 +274,10 @@ def marked(
             ins = a0 * slopes[0, 0, k] + a1 * slopes[0, 1, k]
             weights = b0 * slopes[1, 0, k] + b1 * slopes[1, 1, k]
             outs = c0 * slopes[2, 0, k] + c1 * slopes[2, 1, k]
-            most = limit[p, k] + walk.spared[p, k] * copies
+            most = limit[p, k] + walk.spared[p, k] * sums
             good = weights + outs + reach[0, loops_here[0, n], k] < most
             good = good or ins + outs + reach[1, loops_here[1, n], k] < most
-            most = limit[p, k] + walk.spared[p, k] * staying
+            most = limit[p, k] + walk.spared[p, k] * staying_sums
             good = good or ins + weights + reach[2, loops_here[2, n], k] < most
             row = inside.of_lane[walk.lane[p * WIDTH + k]]
             walk.hit[p, k] = good and inside.fits[row, index] < np.inf
@@ -303,8 +303,8 @@ def _fill_staying(
     if many == 0:
         return
     g = work.spared.shape[0] - 1
-    amount = np.float32(lattice.hull[block] if o == INPUT else 1.0)
-    times = np.float32(2.0 ** (price / _FINE))
+    amount = lattice.hull[block] if o == INPUT else 1.0
+    times = 2.0 ** (price / _FINE)
     found, digits, turns = walk.staying[o, price], walk.digits, walk.turns
     for q in range(many):
         p = fresh[q]
@@ -315,7 +315,7 @@ def _fill_staying(
         digits[d], turns[d] = lattice.at[d, block], 0
     at = block
     while True:
-        visits = np.float32(lattice.visits[o, at])
+        visits = lattice.visits[o, at]
         for q in range(many):
             p = fresh[q]
             for k in range(WIDTH):
@@ -341,12 +341,12 @@ def _fill_staying(
 @inner
 def refined(
     block: int,
-    amounts: Singles,
+    amounts: Floats,
     sums: float,
     loops_here: Ints,
     n: int,
     times: Floats,
-    limit: Singles,
+    limit: Floats,
     lanes: Lanes,
     lattice: Lattice,
     work: Work,
@@ -357,7 +357,6 @@ def refined(
     `times`: what tiles of each tensor take in a visit, over what they take without copies; the rest as
     `marked`.
     """
-    copies = np.float32(sums)
     for q in range(walk.many[n]):
         p = walk.alive[n, q]
         for k in range(WIDTH):
@@ -374,13 +373,13 @@ def refined(
             for k in range(WIDTH):
                 low = a0 * slopes[a, 0, k] + a1 * slopes[a, 1, k]
                 low += b0 * slopes[b, 0, k] + b1 * slopes[b, 1, k]
-                good = low + reach[k] < limit[p, k] + walk.spared[p, k] * copies
+                good = low + reach[k] < limit[p, k] + walk.spared[p, k] * sums
                 near += walk.hit[p, k] & good
                 walk.better[p, k] |= walk.hit[p, k] & good & (price == 0)
         if near == 0 or price == 0:  # without copies, nothing more is known
             continue
         _fill_staying(o, price, block, n, lanes, lattice, work, walk)
-        more = np.float32((2.0 ** (price / _FINE) - 1.0) * (lattice.hull[block] if o == INPUT else 1.0))
+        more = (2.0 ** (price / _FINE) - 1.0) * (lattice.hull[block] if o == INPUT else 1.0)
         for q in range(walk.many[n]):
             p = walk.alive[n, q]
             slopes, found, beyond = walk.slopes[p], walk.staying[o, price, p], walk.beyond[p, o]
@@ -389,7 +388,7 @@ def refined(
                 low += b0 * slopes[b, 0, k] + b1 * slopes[b, 1, k]
                 outside = beyond[k] + more * slopes[o, 1, k]
                 outside = outside if stays and outside < found[k] else found[k]
-                good = low + outside < limit[p, k] + walk.spared[p, k] * copies
+                good = low + outside < limit[p, k] + walk.spared[p, k] * sums
                 walk.better[p, k] |= good & walk.hit[p, k]
     hits = 0
     for q in range(walk.many[n]):
