@@ -147,27 +147,29 @@ def close(
 
 
 @inner
-def _sift(order: Ints, labels: Floats, start: int, size: int) -> None:
-    """Make a heap, the least bound first, of labels whose order is one but for that at a place."""
+def sift(heap: Ints, keys: Floats, start: int, size: int) -> None:
+    """Make a heap, the least key first, of places whose order is one but for that at `start`."""
     root = start
     while True:
         child = 2 * root + 1
         if child >= size:
             return
-        if child + 1 < size and labels[order[child + 1], 0] < labels[order[child], 0]:
+        if child + 1 < size and keys[heap[child + 1]] < keys[heap[child]]:
             child += 1
-        if labels[order[root], 0] <= labels[order[child], 0]:
+        if keys[heap[root]] <= keys[heap[child]]:
             return
-        swap = order[root]
-        order[root] = order[child]
-        order[child] = swap
+        swap = heap[root]
+        heap[root] = heap[child]
+        heap[child] = swap
         root = child
 
 
 @inner
 def _same(label: Floats, other: Floats, where: Ints, elsewhere: Ints) -> bool:
     """Whether two labels are as good as each other in all that is still to come."""
-    if where[0] != elsewhere[0] or (where[1] != elsewhere[1] and (where[1] >= 3 or elsewhere[1] >= 3)):
+    if label[12] < 0 or where[0] != elsewhere[0]:  # the first: may look better than it is
+        return False
+    if where[1] != elsewhere[1] and (where[1] >= 3 or elsewhere[1] >= 3):
         return False
     same = True
     for k in range(label.shape[0]):
@@ -317,7 +319,7 @@ def descend(
             for i in range(have[g]):
                 order[i] = i
             for i in range(have[g] // 2 - 1, -1, -1):
-                _sift(order, work.labels[g], i, have[g])
+                sift(order, work.labels[g, :, 0], i, have[g])
         near = float(found.best[case])
         near = near if g == 0 else rounded(near, margin)
         if have[g] == 0 or work.labels[g, order[0], 0] >= near:
@@ -330,7 +332,7 @@ def descend(
         position[g] = order[0]
         have[g] -= 1
         order[0] = order[have[g]]
-        _sift(order, work.labels[g], 0, have[g])
+        sift(order, work.labels[g, :, 0], 0, have[g])
         label = work.labels[g, position[g]]
         if last >= 0 and _same(
             work.labels[g, last], label, work.label_at[g, last], work.label_at[g, position[g]]

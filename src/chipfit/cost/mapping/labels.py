@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chipfit.cost.mapping.bound import CLASSES, Work, both_orders, main_reach
-from chipfit.cost.mapping.lattice import Lattice
+from chipfit.cost.mapping.lattice import Lattice, multiple
 from chipfit.cost.mapping.model import RELEVANT, Flags, Floats, Ints
 from chipfit.cost.mapping.plan import Plan
 from chipfit.cost.mapping.pricing import WAITING, Goal, score
@@ -66,6 +66,7 @@ class Steps(NamedTuple):
     reach: Flags
     digits: Ints
     chosen: Ints
+    vary: Flags
 
 
 def steps_of(groups: int, rows: int) -> Steps:
@@ -89,6 +90,7 @@ def steps_of(groups: int, rows: int) -> Steps:
         reach=np.zeros((2, rows + 1), np.bool_),
         digits=np.zeros(8, np.int64),
         chosen=np.zeros(8, np.int64),
+        vary=np.zeros(8, np.bool_),
     )
 
 
@@ -253,6 +255,8 @@ def _again(g: int, i: int, scale: float, work: Work) -> bool:
     Of those before, some are forgotten. `scale`: of bounds.
     """
     label, tile, runs = work.labels[g, i], work.label_at[g, i, 0], work.label_at[g, i, 1]
+    if label[12] < 0:  # may look better than it is
+        return False
     runs = runs if runs >= 3 else 0
     near = int(label[0] / scale * 2.0**30) if scale < np.inf else 0
     place = (near ^ (tile * 40503 + runs)) & (work.past.shape[1] - 1)
@@ -335,9 +339,12 @@ def spread(
             for d in range(8):
                 digits[d] = lattice.at[d, block]
                 chosen[d] = 0
+                steps.vary[d] = plan.loopable[g, d] and lattice.many[d] > 1 and plan.stays[g, o, d] and g > 0
+                if c >= 3 and RELEVANT[o, d] == 1:
+                    steps.vary[d] = False
             if g == 0:
                 at = lattice.hull.shape[0] - 1
-            while True:
+            while at >= 0:
                 if g == 0:
                     further = 0.0
                 elif c >= 3 and g == 1:
@@ -387,23 +394,5 @@ def spread(
                             )
                             if not dive and not old:
                                 have += 1
-                if g == 0:
-                    break
-                d = 0
-                while d < 8:
-                    vary = plan.loopable[g, d] and lattice.many[d] > 1
-                    if not plan.stays[g, o, d] or (c >= 3 and RELEVANT[o, d] == 1):
-                        vary = False
-                    if vary:
-                        low = digits[d]
-                        chosen[d] += 1
-                        if chosen[d] < lattice.upping[d, low]:
-                            was = lattice.ups[d, low, chosen[d] - 1]
-                            at += (lattice.ups[d, low, chosen[d]] - was) * lattice.step[d]
-                            break
-                        at += (low - lattice.ups[d, low, chosen[d] - 1]) * lattice.step[d]
-                        chosen[d] = 0
-                    d += 1
-                if d == 8:
-                    break
+                at = multiple(at, steps.vary, digits, chosen, lattice)
     return have

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chipfit.cost.mapping.model import INPUT, RELEVANT, Floats, Ints, MapSpace
+from chipfit.cost.mapping.model import INPUT, RELEVANT, Flags, Floats, Ints, MapSpace
 from chipfit.cost.mapping.rows import covered
 from chipfit.cost.mapping.sizes import sizes_of
 from chipfit.errors import MappingError
-from chipfit.jit import inner, lean
+from chipfit.jit import inner, lean, tight
 from chipfit.workload.network import Loops
 
 #: Dimensions from that whose sizes run fastest to the slowest: those of few cuts first, so that sweeps along
@@ -113,6 +113,26 @@ def sweep_down(values: Floats, d: int, lattice: Lattice) -> None:
                 least, other = values[high : high + step], values[low : low + step]
                 for r in range(step):
                     least[r] = other[r] if other[r] < least[r] else least[r]
+
+
+@tight
+def multiple(at: int, vary: Flags, digits: Ints, turns: Ints, lattice: Lattice) -> int:
+    """The tile after `at` of all that a tile may be cut from, or -1 after the last.
+
+    They vary along the dimensions of `vary`. `digits`: sizes of the tile, by dimension. `turns`: which
+    multiple each is at, zeros at first.
+    """
+    for d in range(8):
+        if not vary[d]:
+            continue
+        low = digits[d]
+        turns[d] += 1
+        was = lattice.ups[d, low, turns[d] - 1]
+        if turns[d] < lattice.upping[d, low]:
+            return at + (lattice.ups[d, low, turns[d]] - was) * lattice.step[d]
+        at += (low - was) * lattice.step[d]
+        turns[d] = 0
+    return -1
 
 
 @lean

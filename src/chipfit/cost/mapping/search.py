@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chipfit.cost.mapping.bound import Inner, Work
-from chipfit.cost.mapping.descend import bound_of_block, close, descend, lend
+from chipfit.cost.mapping.descend import bound_of_block, close, descend, lend, sift
 from chipfit.cost.mapping.labels import Found, Steps
 from chipfit.cost.mapping.lanes import Lanes, lane_plan
 from chipfit.cost.mapping.lattice import Lattice
@@ -23,27 +23,10 @@ from chipfit.cost.mapping.walk import (
     survivors,
     take_place,
 )
-from chipfit.jit import inner, lean
+from chipfit.jit import lean
 
 #: Dimensions in the order in which cuts are made: those of the rows and of the columns of the input first.
 INPUT_FIRST = (4, 6, 5, 7, 0, 1, 2, 3)
-
-
-@inner
-def _sift(heap: Ints, keys: Floats, start: int, size: int) -> None:
-    root = start
-    while True:
-        child = 2 * root + 1
-        if child >= size:
-            return
-        if child + 1 < size and keys[heap[child + 1]] < keys[heap[child]]:
-            child += 1
-        if keys[heap[root]] <= keys[heap[child]]:
-            return
-        swap = heap[root]
-        heap[root] = heap[child]
-        heap[child] = swap
-        root = child
 
 
 @lean
@@ -190,7 +173,7 @@ def best_first(
                 size += 1
         opened = 0
         for i in range(size // 2 - 1, -1, -1):
-            _sift(work.heap, work.keys, i, size)
+            sift(work.heap, work.keys, i, size)
         if memory:
             seen = work.seen.reshape(work.seen.size)
             for i in range(seen.shape[0]):
@@ -208,7 +191,7 @@ def best_first(
                 break
             size -= 1
             work.heap[0] = work.heap[size]
-            _sift(work.heap, work.keys, nothing, size)
+            sift(work.heap, work.keys, nothing, size)
             # The lanes that it may be of use to.
             walk.counts[0], walk.counts[1], here = 0, 0, 0
             for lane in range(low, high):

@@ -12,7 +12,7 @@ import numpy as np
 
 from chipfit.cost.mapping.bound import Inner, Work, main_reach
 from chipfit.cost.mapping.lanes import Lanes, lane_goal
-from chipfit.cost.mapping.lattice import Lattice
+from chipfit.cost.mapping.lattice import Lattice, multiple
 from chipfit.cost.mapping.model import EDP, ENERGY, INPUT, LATENCY, Flags, Floats, Ints
 from chipfit.cost.mapping.pricing import Goal
 from chipfit.jit import inner
@@ -67,6 +67,7 @@ class Walk(NamedTuple):
     fresh: Ints
     turns: Ints
     digits: Ints
+    vary: Flags
     cuts: Ints
     uses: Ints
     head: Ints
@@ -103,6 +104,7 @@ def walk_of(lanes: int) -> Walk:
         fresh=np.zeros(parts, np.int64),
         turns=np.zeros(8, np.int64),
         digits=np.zeros(8, np.int64),
+        vary=np.zeros(8, np.bool_),
         cuts=np.zeros((_CUTS, 9), np.int64),
         uses=np.zeros((_USES, 2), np.int64),
         head=np.full(parts * WIDTH, -1, np.int64),
@@ -313,29 +315,16 @@ def _fill_staying(
             walk.prices[p, k] = amount * (walk.slopes[p, o, 0, k] + times * walk.slopes[p, o, 1, k])
     for d in range(8):
         digits[d], turns[d] = lattice.at[d, block], 0
+        walk.vary[d] = lanes.loopable[g, d] and lattice.many[d] > 1 and lanes.stays[g, o, d]
     at = block
-    while True:
+    while at >= 0:
         visits = lattice.visits[o, at]
         for q in range(many):
             p = fresh[q]
             for k in range(WIDTH):
                 value = work.rest[g - 1, walk.lane[p * WIDTH + k], at] + visits * walk.prices[p, k]
                 found[p, k] = value if value < found[p, k] else found[p, k]
-        d = 0
-        while d < 8:
-            vary = lanes.loopable[g, d] and lattice.many[d] > 1 and lanes.stays[g, o, d]
-            if vary:
-                low = digits[d]
-                turns[d] += 1
-                if turns[d] < lattice.upping[d, low]:
-                    was = lattice.ups[d, low, turns[d] - 1]
-                    at += (lattice.ups[d, low, turns[d]] - was) * lattice.step[d]
-                    break
-                at += (low - lattice.ups[d, low, turns[d] - 1]) * lattice.step[d]
-                turns[d] = 0
-            d += 1
-        if d == 8:
-            return
+        at = multiple(at, walk.vary, digits, turns, lattice)
 
 
 @inner
