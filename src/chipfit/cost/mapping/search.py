@@ -164,7 +164,7 @@ def best_first(
                 if work.least[lane, i] < least:
                     value = bound_of_block(i, lane, float(work.cycles[i]), lanes, work, walk)
                     if value < near:
-                        key = value / best if best < np.inf else value / (1 + value) - 1
+                        key = value / best if best < np.inf else value / (1 + abs(value)) - 2
                         work.keys[i] = min(work.keys[i], key)
         size = 0
         for i in range(tiles):
@@ -180,7 +180,7 @@ def best_first(
                 seen[i] = np.inf
             for g in range(groups):
                 for i in range(work.past.shape[1]):
-                    work.past[g, i, 0] = -1.0
+                    work.past[g, i, work.past.shape[2] - 2] = -1.0  # of no tile
         while size > 0:
             block = work.heap[0]
             # Keys are parts of the best at first.
