@@ -152,7 +152,7 @@ def _answer(found: Outcome, many: int) -> Answer:
 
 
 #: Entries of a table of bounds: of more, cases are searched for a few at a time.
-_ENTRIES = 2_500_000
+_ENTRIES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +238,8 @@ class _Problem:
         tables = scratch(len(parts), 1, shape)._replace(rows=whole.rows, columns=whole.columns)
         ways: tuple[Ints, Ints] | None = None
         found: list[Outcome] = []
-        at_once = max(1, _ENTRIES // (len(lattice.hull) * len(ways_to_hold(self.target))))
+        most_at_once = max(1, _ENTRIES // (len(lattice.hull) * len(ways_to_hold(self.target))))
+        at_once = math.ceil(len(self.cases) / math.ceil(len(self.cases) / most_at_once))
         for start in range(0, len(self.cases), at_once):
             cases = self.cases[start : start + at_once]
             settings = [settings_of(self.target, case.widths, rules, self._traffic_alone) for case in cases]
