@@ -36,7 +36,7 @@ def test_one_wild_error_among_twenty_changes_nothing():
     assert scale(wild, noise_of(1.0, 20), np.ones(20)) == scale(errors, noise_of(1.0, 20), np.ones(20))
 
 
-def test_few_samples_are_believed_less():
+def test_the_same_errors_of_fewer_samples_make_intervals_wider():
     few, many = (scale(np.full(n, 100.0), noise_of(1.0, n), np.ones(n)) for n in (5, 100))
     assert few > many
 
